@@ -13,7 +13,9 @@ OPTIONS = ["--universal", "--generate-hashes", "--python-version", "3.11", "--no
 
 def projects() -> list[Path]:
     """Every member of the workspace, in a stable order."""
-    members = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
+    members = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["workspace"][
+        "members"
+    ]
     return sorted(path / "pyproject.toml" for glob in members for path in ROOT.glob(glob))
 
 
