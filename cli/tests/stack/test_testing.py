@@ -1,0 +1,28 @@
+"""The session fixtures give servers that work."""
+
+import psycopg
+import pytest
+import sqlalchemy
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+@pytest.mark.kafka
+def test_a_record_sent_to_the_shared_kafka_is_acknowledged(kafka_bootstrap: str) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic("stack-fixture", 1, 1)])["stack-fixture"].result(10)
+    offsets: list[int | None] = []
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    producer.produce("stack-fixture", b"x", on_delivery=lambda _, msg: offsets.append(msg.offset()))
+    assert producer.flush(10) == 0
+    assert offsets == [0]
+
+
+@pytest.mark.postgres
+def test_the_shared_postgres_answers_sqlalchemy_and_psycopg(postgres_url: str) -> None:
+    engine = sqlalchemy.create_engine(postgres_url)
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1
+    engine.dispose()
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as plain:
+        assert plain.execute("SHOW data_checksums").fetchone() == ("on",)
