@@ -264,7 +264,7 @@ class Module:
         for field in fields:
             name, kind = field["name"], field["type"]
             if field.get("outside_digest"):
-                changes.append(f"{name}=b''")
+                changes.append(f"{name}={self.blank(field)}")
             elif isinstance(kind, list) and self.has_mac(kind[1]):
                 changes.append(f"{name}=None if self.{name} is None else self.{name}.without_mac()")
             elif self.has_mac(kind):
@@ -274,9 +274,16 @@ class Module:
         return [
             "",
             "    def without_mac(self) -> Self:",
-            '        """The same record as it is digested: authentication codes blanked."""',
+            '        """The same record as it is digested: code and key blanked."""',
             f"        return replace(self, {', '.join(changes)})",
         ]
+
+    def blank(self, field: Schema) -> str:
+        """What a field outside digests is replaced by."""
+        blanks = {"bytes": "b''", "string": "''"}
+        if field["type"] not in blanks:
+            raise SchemaError(f"{field['name']}: only bytes and strings can be outside digests")
+        return blanks[field["type"]]
 
     def has_mac(self, kind: Any) -> bool:
         """Whether a named record holds a field outside digests, at any depth."""

@@ -64,7 +64,7 @@ class Approval:
     account_id: str
     """account it is valid for"""
     key_id: str
-    """key of the MAC"""
+    """key of the MAC, empty until signed; the MAC covers it"""
     issued_ns: int
     """session time, nanoseconds UTC"""
     expires_ns: int
@@ -110,8 +110,8 @@ class Approval:
         }
 
     def without_mac(self) -> Self:
-        """The same record as it is digested: authentication codes blanked."""
-        return replace(self, mac=b"")
+        """The same record as it is digested: code and key blanked."""
+        return replace(self, key_id="", mac=b"")
 
 
 class OrderAction(StrEnum):
@@ -267,7 +267,7 @@ class ApprovedOrder:
         }
 
     def without_mac(self) -> Self:
-        """The same record as it is digested: authentication codes blanked."""
+        """The same record as it is digested: code and key blanked."""
         return replace(self, approval=self.approval.without_mac())
 
 
@@ -457,7 +457,7 @@ class VenueCommand:
         }
 
     def without_mac(self) -> Self:
-        """The same record as it is digested: authentication codes blanked."""
+        """The same record as it is digested: code and key blanked."""
         return replace(self, approved=self.approved.without_mac())
 
 
@@ -560,7 +560,7 @@ class OrderUpdate:
         }
 
     def without_mac(self) -> Self:
-        """The same record as it is digested: authentication codes blanked."""
+        """The same record as it is digested: code and key blanked."""
         return replace(self, command=None if self.command is None else self.command.without_mac())
 
 
