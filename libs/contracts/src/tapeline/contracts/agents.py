@@ -321,6 +321,49 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupState:
+    """What a trading group has asked for so far, with the input position up to which it has stepped."""
+
+    AVRO: ClassVar[str] = "tapeline.agents.GroupState"
+
+    group_id: str
+    """the group"""
+    state: bytes
+    """targets and cycle position, canonical JSON"""
+    topic: str
+    """input topic"""
+    partition: int
+    """input partition"""
+    next_offset: int
+    """the first input offset not yet stepped"""
+    ts_init_ns: int
+    """session time, nanoseconds UTC"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            group_id=data["group_id"],
+            state=data["state"],
+            topic=data["topic"],
+            partition=data["partition"],
+            next_offset=data["next_offset"],
+            ts_init_ns=data["ts_init_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "group_id": self.group_id,
+            "state": self.state,
+            "topic": self.topic,
+            "partition": self.partition,
+            "next_offset": self.next_offset,
+            "ts_init_ns": self.ts_init_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LlmCall:
     """One call of a language model, recorded before its answer is used."""
 

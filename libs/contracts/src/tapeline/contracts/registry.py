@@ -17,6 +17,7 @@ RECORDS: dict[str, Any] = {
     "tapeline.agents.AgentMessage": agents.AgentMessage,
     "tapeline.agents.Decision": agents.Decision,
     "tapeline.agents.Feature": agents.Feature,
+    "tapeline.agents.GroupState": agents.GroupState,
     "tapeline.agents.LlmCall": agents.LlmCall,
     "tapeline.agents.Signal": agents.Signal,
     "tapeline.agents.TriggerState": agents.TriggerState,
@@ -90,6 +91,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),  # noqa: E501
     "tapeline.agents.Feature": json.loads(
         '{"type":"record","name":"Feature","namespace":"tapeline.agents","doc":"A named figure of an instrument over a window.","content_key":["instrument_id","name","window_ns","ts_event_ns"],"fields":[{"name":"instrument_id","type":"string","doc":"symbol and venue"},{"name":"name","type":"string","doc":"feature name"},{"name":"window_ns","type":"long","doc":"length of the window, nanoseconds"},{"name":"value","type":"double","doc":"in the feature\'s own unit"},{"name":"ts_event_ns","type":"long","doc":"when it happened, nanoseconds UTC"},{"name":"ts_init_ns","type":"long","doc":"when the record was created, session time, nanoseconds UTC"}]}'
+    ),  # noqa: E501
+    "tapeline.agents.GroupState": json.loads(
+        '{"type":"record","name":"GroupState","namespace":"tapeline.agents","doc":"What a trading group has asked for so far, with the input position up to which it has stepped.","fields":[{"name":"group_id","type":"string","doc":"the group"},{"name":"state","type":"bytes","doc":"targets and cycle position, canonical JSON"},{"name":"topic","type":"string","doc":"input topic"},{"name":"partition","type":"int","doc":"input partition"},{"name":"next_offset","type":"long","doc":"the first input offset not yet stepped"},{"name":"ts_init_ns","type":"long","doc":"session time, nanoseconds UTC"}]}'
     ),  # noqa: E501
     "tapeline.agents.LlmCall": json.loads(
         '{"type":"record","name":"LlmCall","namespace":"tapeline.agents","doc":"One call of a language model, recorded before its answer is used.","fields":[{"name":"call_id","type":"string","doc":"derived id of (cycle, node, attempt, request digest)"},{"name":"group_id","type":"string","doc":"the group"},{"name":"cycle_ns","type":"long","doc":"cycle, nanoseconds UTC"},{"name":"node","type":"string","doc":"agent that asked"},{"name":"attempt","type":"int","doc":"from 0"},{"name":"request_digest","type":"string","doc":"SHA-256 of the canonical request, hex"},{"name":"model","type":"string","doc":"model that answered"},{"name":"is_offline_model","type":"boolean","doc":"true for the local offline model"},{"name":"request","type":"string","doc":"canonical JSON of the request"},{"name":"response","type":"string","doc":"text of the answer, empty where there is none"},{"name":"status","type":{"type":"enum","name":"CallStatus","namespace":"tapeline.agents","doc":"How a model call ended.","symbols":["UNKNOWN","OK","TIMEOUT","ERROR","INVALID","OVER_BUDGET"],"default":"UNKNOWN"},"doc":"how it ended"},{"name":"error","type":"string","doc":"what went wrong, or empty"},{"name":"latency_ns","type":"long","doc":"wall time of the call, nanoseconds"},{"name":"prompt_tokens","type":"long","doc":"as the endpoint reports"},{"name":"completion_tokens","type":"long","doc":"as the endpoint reports"},{"name":"ts_event_ns","type":"long","doc":"when it happened, nanoseconds UTC"},{"name":"ts_init_ns","type":"long","doc":"when the record was created, session time, nanoseconds UTC"}]}'

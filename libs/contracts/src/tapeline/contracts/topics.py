@@ -38,6 +38,7 @@ NEWS = "news"
 FUNDAMENTALS = "fundamentals"
 FEATURES = "features"
 TRIGGER_STATE = "trigger-state"
+GROUP_STATE = "group-state"
 SIGNALS = "signals"
 DECISIONS = "decisions"
 APPROVED_ORDERS = "approved-orders"
@@ -166,6 +167,17 @@ TOPICS: dict[str, Topic] = {
         key="trigger/instrument_id",
         records=("tapeline.agents.TriggerState",),
         spread="instrument",
+        writers=("agents",),
+        is_compacted=True,
+        retention="inputs",
+        is_bulk=False,
+    ),
+    "group-state": Topic(
+        name="group-state",
+        doc="Where each group stands: what it last asked for.",
+        key="group_id",
+        records=("tapeline.agents.GroupState",),
+        spread="universe",
         writers=("agents",),
         is_compacted=True,
         retention="inputs",
