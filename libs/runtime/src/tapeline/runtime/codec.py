@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+
 from tapeline.contracts.finite import NotFinite
 from tapeline.contracts.registry import RECORDS, SCHEMAS
 from tapeline.runtime.evolution import incompatibility

@@ -67,7 +67,7 @@ class Input:
     @topic/partition/offset behind it)"""
     correlation_id: str = ""
     """the workflow it belongs to"""
-    session_ns: int
+    session_ns: int = 0
     """session time of the batch: the only clock a core knows"""
     verdict: str = ""
     """what the shell found about it when it came in, such as BAD_MAC; empty when all is well.

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from structlog.types import Processor
+
 from tapeline.runtime.clock import SYSTEM, Clock
 from tapeline.runtime.exits import FileUnusable
 

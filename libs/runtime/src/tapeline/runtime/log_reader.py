@@ -1,0 +1,170 @@
+"""Reads ranges of committed records, and says where partitions end.
+
+Errors:
+    LogUnavailable  the broker did not answer within the bound
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+)
+from confluent_kafka import TopicPartition as KafkaPlace
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from tapeline.runtime.log import Raw, TopicPartition
+from tapeline.runtime.shard import ReadRange
+
+TIMEOUT_S = 60.0
+RETRIABLE = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
+
+
+class LogUnavailable(Exception):
+    """The broker did not answer within the bound."""
+
+    remedy = "Check that Kafka runs and can be reached, then start again."
+
+
+def raw_of(message: Message, prefix: str) -> Raw:
+    """A consumed message as the drivers see it."""
+    timestamp = message.timestamp()
+    headers: Any = message.headers() or ()
+    return Raw(
+        topic=str(message.topic())[len(prefix) :],
+        partition=int(message.partition() or 0),
+        offset=int(message.offset() or 0),
+        append_ms=int(timestamp[1]),
+        key=message.key() or b"",
+        value=message.value(),
+        headers=tuple((name, as_bytes(value)) for name, value in headers),
+    )
+
+
+def as_bytes(value: str | bytes | None) -> bytes:
+    """A header's value as the wire has it."""
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+class LogReader:
+    """A consumer without group, for looking things up."""
+
+    def __init__(self, config: Mapping[str, Any], prefix: str) -> None:
+        self._prefix = prefix
+        self._config = {
+            **config,
+            "group.id": "tapeline-log-reader",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
+        self._consumer = Consumer(self._config)
+        self._admin = AdminClient(dict(config))
+
+    def close(self) -> None:
+        """Leaves."""
+        self._consumer.close()
+
+    def partition_count(self, topic: str) -> int:
+        """Partitions of a topic."""
+        name = self._prefix + topic
+        found = self._admin.list_topics(name, timeout=TIMEOUT_S).topics.get(name)
+        if found is None or found.error is not None:
+            raise LogUnavailable(f"topic {name} does not exist")
+        return len(found.partitions)
+
+    def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """High watermarks: behind the last record, aborted and open transactions included."""
+        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def starts(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """First offsets that are still kept."""
+        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def _offsets(
+        self, places: Sequence[TopicPartition], spec: OffsetSpec
+    ) -> dict[TopicPartition, int]:
+        request = {KafkaPlace(self._prefix + topic, number): spec for topic, number in places}
+        futures = self._admin.list_offsets(
+            request, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=TIMEOUT_S
+        )
+        return {
+            (place.topic[len(self._prefix) :], place.partition): future.result().offset
+            for place, future in futures.items()
+        }
+
+    def read(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, list[Raw]]:
+        """The committed records with from <= offset < to of each partition, in order.
+
+        All partitions are assigned at once (each re-assignment costs about a second). Where open
+        transactions lie before `to` this waits until they are decided.
+        """
+        found: dict[TopicPartition, list[Raw]] = {place: [] for place in ranges}
+        open_places = {place: to for place, (start, to) in ranges.items() if start < to}
+        if not open_places:
+            return found
+        self._consumer.assign(
+            [
+                KafkaPlace(
+                    self._prefix + topic, number, ranges[topic, number][0] or OFFSET_BEGINNING
+                )
+                for topic, number in open_places
+            ]
+        )
+        deadline = time.monotonic() + TIMEOUT_S
+        while open_places:
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"reading {sorted(open_places)} took over {TIMEOUT_S:.0f} s")
+            for message in self._consumer.consume(2000, 0.05):
+                self._take(message, found, open_places)
+        self._consumer.unassign()
+        return found
+
+    def _take(
+        self,
+        message: Message,
+        found: dict[TopicPartition, list[Raw]],
+        open_places: dict[TopicPartition, int],
+    ) -> None:
+        error = message.error()
+        if error is not None and error.code() in RETRIABLE:
+            return
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        place = (str(message.topic())[len(self._prefix) :], int(message.partition() or 0))
+        end = open_places.get(place)
+        if end is None:
+            return
+        offset = int(message.offset() or 0)
+        if error is None and offset < end:
+            found[place].append(raw_of(message, self._prefix))
+        # At the end of a partition the position may lie behind markers and aborted records.
+        if offset >= end - (0 if error is not None else 1):
+            del open_places[place]
+
+
+def slicer(records: Mapping[TopicPartition, Sequence[Raw]]) -> ReadRange:
+    """Gives parts of what was read in one go."""
+    offsets = {place: [raw.offset for raw in raws] for place, raws in records.items()}
+
+    def read(topic: str, partition: int, start: int, behind: int) -> Sequence[Raw]:
+        index = offsets.get((topic, partition), [])
+        low = bisect.bisect_left(index, start)
+        high = bisect.bisect_left(index, behind)
+        return records[topic, partition][low:high] if index else ()
+
+    return read

@@ -1,0 +1,232 @@
+"""One thread a shard: takes what the consumer fetched, steps it, commits what follows.
+
+Memory is ahead of Kafka until the commit. So on any error the thread says so and the process ends;
+nothing is retried and nothing is shown outside before the commit.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from tapeline.contracts.system import Watermark
+from tapeline.runtime import clock
+from tapeline.runtime.failpoints import failpoint
+from tapeline.runtime.log import Message as OutMessage
+from tapeline.runtime.log import Raw, TopicPartition
+from tapeline.runtime.shard import Batch, Shard
+from tapeline.runtime.slices import SliceGate
+from tapeline.runtime.telemetry import Metrics, get_logger
+
+State = TypeVar("State")
+QUEUE_SIZE = 256
+WAIT_S = 0.02
+PULSE_S = 0.5
+"""unpaced: how often a watermark is passed on, so that those behind know we live"""
+SNAPSHOT_S = 5.0
+COMMIT_TIMEOUT_S = 9.0
+FENCED_CODES = (
+    KafkaError._FENCED,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+)
+log = get_logger(__name__)
+
+
+class ShardFenced(Exception):
+    """Another process has taken over this shard."""
+
+
+class DeliveryError(Exception):
+    """A record of a transaction was not taken by the broker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker is told."""
+
+    prefix: str
+
+
+class ShardWorker(threading.Thread, Generic[State]):
+    """Runs one shard; `failure` says why it ended, None for an orderly stop."""
+
+    def __init__(
+        self,
+        shard: Shard[State],
+        producer: Producer,
+        settings: WorkerSettings,
+        metrics: Metrics,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(name=shard.context.instance, daemon=True)
+        self.shard = shard
+        self.failure: BaseException | None = None
+        self.last_progress_s = clock.monotonic_s()
+        self.last_journal_s = clock.monotonic_s()
+        self.inbox: queue.Queue[Sequence[Raw]] = queue.Queue(QUEUE_SIZE)
+        self.gate: SliceGate | None = None
+        self._producer = producer
+        self._settings = settings
+        self._metrics = metrics
+        self._on_end = on_end
+        self._stopping = threading.Event()
+        self._next: dict[TopicPartition, int] = {}
+        self._last_commit_s = 0.0
+        self._last_pulse_s = 0.0
+        self._last_snapshot_s = clock.monotonic_s()
+        self._acknowledged: dict[TopicPartition, int] = {}
+        self._delivery_error: KafkaError | None = None
+
+    def stop(self) -> None:
+        """Asks for an orderly end: a last commit with a snapshot."""
+        self._stopping.set()
+
+    def is_stuck(self, watchdog_s: float) -> bool:
+        """Whether there is work but no progress for too long."""
+        waits = not self.inbox.empty()
+        return waits and clock.monotonic_s() - self.last_progress_s > watchdog_s
+
+    def run(self) -> None:
+        """The thread: until stopped or failed."""
+        try:
+            self._next = dict(self.shard.positions)
+            while not self._stopping.is_set():
+                self._turn()
+            self._commit(with_snapshot=True)
+        except BaseException as error:  # noqa: BLE001 - a thread ends in silence otherwise
+            self.failure = as_fenced(error)
+        finally:
+            self._on_end()
+
+    def _turn(self) -> None:
+        raws = self._fetched()
+        if self.gate is not None:
+            self._step_slices(self.gate, raws)
+        else:
+            self._step_live(raws)
+        self.last_progress_s = clock.monotonic_s()
+
+    def _fetched(self) -> list[Raw]:
+        """What has come since the last turn and was not stepped before."""
+        groups: list[Sequence[Raw]] = []
+        try:
+            groups.append(self.inbox.get(timeout=WAIT_S))
+            while True:
+                groups.append(self.inbox.get_nowait())
+        except queue.Empty:
+            pass
+        fresh = []
+        for raw in (raw for group in groups for raw in group):
+            place = (raw.topic, raw.partition)
+            # The process's consumer starts at the smallest position of all its shards.
+            if raw.offset >= self._next[place]:
+                self._next[place] = raw.offset + 1
+                fresh.append(raw)
+        return fresh
+
+    def _step_slices(self, gate: SliceGate, raws: Sequence[Raw]) -> None:
+        for raw in raws:
+            gate.add(raw)
+        while (batch := gate.next_batch()) is not None:
+            self._step(batch)
+            self._commit(with_snapshot=self._snapshot_is_due() or batch.is_final)
+
+    def _step_live(self, raws: Sequence[Raw]) -> None:
+        records: dict[TopicPartition, list[Raw]] = {}
+        for raw in raws:
+            records.setdefault((raw.topic, raw.partition), []).append(raw)
+        now_s = clock.monotonic_s()
+        session_ns = max(clock.wall_ns(), self.shard.session_ns)
+        due_ns = self.shard.core.next_due_ns(self.shard.state)
+        if records or (due_ns is not None and due_ns <= session_ns):
+            self._step(Batch(session_ns, records))
+        if self.shard.pending.outputs or now_s - self._last_pulse_s >= PULSE_S:
+            self._commit(with_snapshot=self._snapshot_is_due())
+
+    def _step(self, batch: Batch) -> None:
+        started_s = clock.monotonic_s()
+        self.shard.step(batch, None)
+        self._metrics.step_seconds.labels(self.shard.context.instance).observe(
+            clock.monotonic_s() - started_s
+        )
+
+    def _snapshot_is_due(self) -> bool:
+        return clock.monotonic_s() - self._last_snapshot_s >= SNAPSHOT_S
+
+    def _pulse(self) -> Watermark | None:
+        if self.gate is not None:
+            return None
+        now_ns = max(clock.wall_ns(), self.shard.session_ns)
+        self._last_pulse_s = clock.monotonic_s()
+        return Watermark(
+            source=self.shard.context.instance,
+            slice=now_ns // 1_000_000_000,
+            is_paced=False,
+            is_final=False,
+            ts_event_ns=now_ns,
+            ts_init_ns=now_ns,
+        )
+
+    def _commit(self, *, with_snapshot: bool) -> None:
+        failpoint("before_begin")
+        self._producer.begin_transaction()
+        failpoint("after_begin")
+        messages = self.shard.transaction(with_snapshot=with_snapshot, watermark=self._pulse())
+        for message in messages:
+            self._produce(message)
+        failpoint("after_outputs")
+        self._producer.flush(COMMIT_TIMEOUT_S)
+        if self._delivery_error is not None:
+            raise DeliveryError(str(self._delivery_error))
+        failpoint("before_commit")
+        self._producer.commit_transaction(COMMIT_TIMEOUT_S)
+        failpoint("after_commit")
+        self.shard.committed(self._acknowledged)
+        self._acknowledged.clear()
+        self.last_journal_s = clock.monotonic_s()
+        if with_snapshot:
+            self._last_snapshot_s = clock.monotonic_s()
+        self._metrics.produced.labels(self.shard.context.instance).inc(len(messages))
+
+    def _produce(self, message: OutMessage) -> None:
+        self._producer.produce(
+            self._settings.prefix + message.topic,
+            message.value,
+            message.key,
+            message.partition,
+            on_delivery=self._delivered,
+            headers=list(message.headers),
+        )
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._delivery_error = error
+            return
+        topic = str(message.topic())[len(self._settings.prefix) :]
+        place = (topic, int(message.partition() or 0))
+        offset = int(message.offset() or 0)
+        self._acknowledged[place] = max(offset, self._acknowledged.get(place, -1))
+
+
+def as_fenced(error: BaseException) -> BaseException:
+    """ShardFenced where the error means it, else the error."""
+    if isinstance(error, KafkaException) and error.args[0].code() in FENCED_CODES:
+        return ShardFenced(str(error.args[0]))
+    return error
+
+
+def expected_sources(
+    paced_sources: Mapping[str, Mapping[str, Sequence[str]]],
+) -> dict[TopicPartition, frozenset[str]]:
+    """The settings' sources by place."""
+    return {
+        (topic, int(partition)): frozenset(sources)
+        for topic, partitions in paced_sources.items()
+        for partition, sources in partitions.items()
+    }
