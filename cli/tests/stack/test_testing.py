@@ -4,7 +4,8 @@ import psycopg
 import pytest
 import sqlalchemy
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 
 @pytest.mark.kafka

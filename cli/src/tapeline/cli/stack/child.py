@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
 from tapeline.cli.stack import guard, logs
 from tapeline.cli.stack.errors import ServerFailed
 
@@ -68,7 +69,7 @@ class Child:
         if not command.detached:
             read, self._lifeline = os.pipe()
             passed.append(read)
-            options += ["--lifeline", str(read)]
+            options += ["--lifeline", str(read), "--parent", str(os.getpid())]
         if command.run_as is not None:
             options += command.run_as.options()
         try:
@@ -103,6 +104,19 @@ class Child:
                 logs.tail(self.command.log),
             )
         return int(words.get("pid", self._process.pid))
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.poll() is None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process itself is there; its guard may still be clearing up after it."""
+        try:
+            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE and self.running
+        except psutil.Error:
+            return False
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
@@ -145,10 +159,6 @@ class Child:
             if self.wait(GUARD_ENDS_SECONDS_MAX) is None:
                 self._close_lifeline()
         self.wait(GUARD_ENDS_SECONDS_MAX)
-
-    def create_time(self) -> float:
-        """When the system says it started: with the pid it names the process for good."""
-        return psutil.Process(self.pid).create_time()
 
     def _close_lifeline(self) -> None:
         if self._lifeline is not None:

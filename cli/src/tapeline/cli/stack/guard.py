@@ -1,6 +1,7 @@
 """Run one child so that it never outlives the process that asked for it.
 
-    python guard.py [--lifeline FD] [--report FD] [--user UID:GID] [--traverse] -- ARGV...
+    python guard.py [--lifeline FD --parent PID] [--report FD] [--user UID:GID] [--traverse]
+                    -- ARGV...
 
 The parent holds the write end of the lifeline pipe. When the parent dies, even from SIGKILL,
 the kernel closes that end and the guard kills the child with all its descendants. Should the
@@ -32,6 +33,8 @@ FORWARDED = (
 )
 EXEC_FAILED = 127
 SWEEP_SECONDS_MAX = 5.0
+# A process forked off the parent without exec may hold the lifeline open: ask for the parent.
+PARENT_SECONDS = 2.0
 
 # Numbers of linux/prctl.h and linux/capability.h.
 _PR_SET_PDEATHSIG = 1
@@ -50,6 +53,7 @@ class Options:
     def __init__(self, arguments: list[str]) -> None:
         head, self.argv = _split(arguments)
         self.lifeline: int | None = None
+        self.parent = os.getppid()
         self.report: int | None = None
         self.user: tuple[int, int] | None = None
         self.traverse = False
@@ -57,6 +61,8 @@ class Options:
         for word in values:
             if word == "--lifeline":
                 self.lifeline = int(next(values))
+            elif word == "--parent":
+                self.parent = int(next(values))
             elif word == "--report":
                 self.report = int(next(values))
             elif word == "--user":
@@ -190,10 +196,10 @@ def _end_as(status: int) -> NoReturn:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _watch(child: int, lifeline: int, wakeup: int) -> NoReturn:
+def _watch(child: int, parent: int, lifeline: int, wakeup: int) -> NoReturn:
     while True:
-        ready, _, _ = select.select([lifeline, wakeup], [], [])
-        if lifeline in ready and not os.read(lifeline, 64):
+        ready, _, _ = select.select([lifeline, wakeup], [], [], PARENT_SECONDS)
+        if lifeline in ready or os.getppid() != parent:
             sweep(child)
             os._exit(EXEC_FAILED)
         if wakeup not in ready:
@@ -236,7 +242,7 @@ def main(arguments: list[str]) -> NoReturn:
     _say(options.report, f"pid {child}")
     if options.report is not None:
         os.close(options.report)
-    _watch(child, options.lifeline, wakeup)
+    _watch(child, options.parent, options.lifeline, wakeup)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ digest was right, so an interrupted download leaves nothing that could be taken 
 import hashlib
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +19,14 @@ from pathlib import Path
 
 from jgo.config import GlobalSettings
 from jgo.maven import MavenContext
+
 from tapeline.cli.stack.errors import JarsUnavailable
 from tapeline.cli.stack.mirrors import mirrored
 
 DOWNLOADS_AT_ONCE = 8
+ATTEMPTS_MAX = 3
+RETRY_SECONDS = 0.5
+MEGABYTES = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +65,13 @@ def _parse(line: str) -> Jar:
     return Jar(group, artifact, version, sha256)
 
 
-def ensure_jars(cache: Path) -> tuple[Path, ...]:
-    """The jars in the cache folder; what is missing is resolved first."""
+def ensure_jars(cache: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
+    """The jars in the cache folder; what is missing or damaged is resolved first."""
     cache.mkdir(parents=True, exist_ok=True)
     jars = locked_jars()
-    missing = [jar for jar in jars if not (cache / jar.file_name).exists()]
+    missing = [jar for jar in jars if not jar.is_at(cache / jar.file_name)]
     if missing:
+        say(f"Getting {len(missing)} jars of Kafka ({MEGABYTES} MB in all, only this once)")
         with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
             _fetch_all(missing, cache, maven_context(Path(scratch)))
     return tuple(cache / jar.file_name for jar in jars)
@@ -73,11 +80,14 @@ def ensure_jars(cache: Path) -> tuple[Path, ...]:
 def maven_context(scratch: Path) -> MavenContext:
     """Downloads go to the scratch folder; the user's own repository is only read."""
     settings = GlobalSettings.load()
-    defaults = MavenContext()
+    # The user's come first: behind a firewall the public one would only time out.
+    repositories = dict(settings.repositories)
+    for name, url in MavenContext().remote_repos.items():
+        repositories.setdefault(name, url)
     return MavenContext(
         repo_cache=scratch,
         local_repos=[settings.repo_cache],
-        remote_repos=mirrored({**settings.repositories, **defaults.remote_repos}),
+        remote_repos=mirrored(repositories),
     )
 
 
@@ -98,18 +108,29 @@ def _fetch_all(jars: list[Jar], cache: Path, context: MavenContext) -> None:
 
 
 def _fetch(cache: Path, context: MavenContext, jar: Jar) -> None:
-    source = _resolve(context, jar)
+    """Try again a few times: one lost packet in 46 downloads must not end the start."""
+    for left in reversed(range(ATTEMPTS_MAX)):
+        try:
+            _fetch_once(cache, context, jar)
+        except (OSError, RuntimeError):
+            if not left:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+def _fetch_once(cache: Path, context: MavenContext, jar: Jar) -> None:
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    assert artifact.cached_path is not None, "the context has a cache"
+    # What an attempt before this one left behind would be taken for the whole.
+    artifact.cached_path.unlink(missing_ok=True)
+    source = Path(artifact.resolve())
     if not jar.is_at(source) and not source.is_relative_to(context.repo_cache):
         # A damaged file in the user's own repository: leave it, take a fresh one.
-        fresh = MavenContext(repo_cache=context.repo_cache, remote_repos=context.remote_repos)
-        source = _resolve(fresh, jar)
+        source = context.resolver.download(artifact) or source
     if not jar.is_at(source):
         raise RuntimeError(f"{jar.file_name} has another content than the one Tapeline expects")
     checked = context.repo_cache / f"{jar.file_name}.checked"
     shutil.copyfile(source, checked)
     checked.replace(cache / jar.file_name)
-
-
-def _resolve(context: MavenContext, jar: Jar) -> Path:
-    component = context.project(jar.group, jar.artifact).at_version(jar.version)
-    return Path(component.artifact().resolve())

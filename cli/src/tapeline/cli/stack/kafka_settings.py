@@ -3,19 +3,15 @@
 NODE_ID = 1
 RETENTION_DAYS = 30
 
-# One partition more costs a single node files and start time, and brings it nothing.
-_FIXED = {
+# What any single node of ours is set to, embedded or in a container.
+_COMMON = {
     "process.roles": "broker,controller",
     "node.id": NODE_ID,
     "controller.listener.names": "CONTROLLER",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    "log.dirs": "logs",
-    "num.partitions": 4,
+    # A single node: more copies are impossible, more internal partitions only cost files.
     "default.replication.factor": 1,
     "min.insync.replicas": 1,
-    # A topic that was not declared is a mistake, here as in production.
-    "auto.create.topics.enable": "false",
+    "num.partitions": 4,
     "offsets.topic.num.partitions": 4,
     "offsets.topic.replication.factor": 1,
     "transaction.state.log.num.partitions": 4,
@@ -24,6 +20,8 @@ _FIXED = {
     "share.coordinator.state.topic.num.partitions": 4,
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
+    # A topic that was not declared is a mistake, here as in production.
+    "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": 0,
     "log.message.timestamp.type": "LogAppendTime",
     "log.retention.hours": RETENTION_DAYS * 24,
@@ -32,6 +30,15 @@ _FIXED = {
     # default). Shorter than 3 s, and a stall of a busy machine would fence a healthy broker.
     "broker.session.timeout.ms": 3000,
     "broker.heartbeat.interval.ms": 500,
+}
+
+CONTAINER_SETTINGS = {
+    **_COMMON,
+    "inter.broker.listener.name": "INTERNAL",
+    "listener.security.protocol.map": (
+        "PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    ),
+    "controller.quorum.voters": f"{NODE_ID}@127.0.0.1:19093",
 }
 
 LOG4J = """\
@@ -57,7 +64,10 @@ def server_properties(client_port: int, controller_port: int) -> str:
     """The text of `server.properties` for these two loopback ports."""
     listeners = f"PLAINTEXT://127.0.0.1:{client_port}"
     settings = {
-        **_FIXED,
+        **_COMMON,
+        "log.dirs": "logs",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.quorum.voters": f"{NODE_ID}@127.0.0.1:{controller_port}",
         "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": listeners,

@@ -8,14 +8,15 @@ BYTES_MAX = 10 * 1024 * 1024
 
 
 def tail(path: Path, lines: int = LINES_SHOWN) -> str:
-    """The last lines of the file; empty if there is none."""
+    """The last lines of the file, without Java's stack frames; empty if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - BYTES_READ))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    told = [line for line in text.splitlines() if not line.startswith(("\tat ", "\t... "))]
+    return "\n".join(told[-lines:])
 
 
 def set_aside_if_large(path: Path) -> None:

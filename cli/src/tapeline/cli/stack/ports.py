@@ -9,6 +9,7 @@ import secrets
 import socket
 
 import psutil
+
 from tapeline.cli.stack.errors import PortBusy, StackError
 
 LOOPBACK = "127.0.0.1"

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from tapeline.cli.stack.containers import kafka_container, postgres_container
+from tapeline.cli.stack.external import KAFKA_VARIABLE, POSTGRES_VARIABLE
 from tapeline.cli.stack.kafka import EmbeddedKafka
 from tapeline.cli.stack.postgres import EmbeddedPostgres
-
-KAFKA_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
-POSTGRES_VARIABLE = "DATABASE_URL"
 
 
 @contextmanager
