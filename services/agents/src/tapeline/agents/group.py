@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Protocol, runtime_checkable
 
+from tapeline.agents.llm.endpoint import Endpoint
 from tapeline.contracts.agents import AgentMessage, Decision, DecisionKind, LlmCall, Signal
-from tapeline.contracts.config import Account, TradingGroup
+from tapeline.contracts.config import Account, Instrument, TradingGroup
 from tapeline.contracts.orders import OrderType, TimeInForce
 from tapeline.runtime.ids import derive_id
 
@@ -105,8 +106,13 @@ class GroupSetup:
     """its config record: instruments, weights, parameters"""
     account: Account
     """the account it decides for"""
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    """records of the group's instruments, as far as config has them"""
     call_log: CallLog | None = None
     """None in tests and for groups that make no calls"""
+    llm: Endpoint | None = None
+    """model that groups of language models ask: tapeline.agents.llm.settings.endpoint_of(settings);
+    None: none may be asked, as in a replay, where the call log has the answers"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""A trading group of language models: analysts, an economist, a portfolio manager."""
