@@ -1,0 +1,256 @@
+"""The Kafka driver of the money path on real Kafka: killed, fenced, restarted, replayed.
+
+The reader that judges is aiokafka, not the driver's own client.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import copier
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import Producer
+
+from tapeline.contracts import topics
+from tapeline.contracts.risk import Denial
+from tapeline.contracts.system import Watermark
+from tapeline.runtime.codec import DecodeError, Decoder, encode
+from tapeline.runtime.core import Context
+from tapeline.runtime.intake import Intake
+from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.log_reader import LogReader
+from tapeline.runtime.replay import ShardReplay, replay_shard
+from tapeline.runtime.settings import ServiceSettings
+from tapeline.runtime.shard import Shard
+from tapeline.runtime.topology import Topology, create_topics
+
+pytestmark = pytest.mark.kafka
+SCRIPT = Path(__file__).parent / "copier_service.py"
+LIMIT_S = 60.0
+
+
+class Stand:
+    """A run of its own: topics, a copier process or two, a feed."""
+
+    def __init__(self, bootstrap: str, folder: Path, *, is_paced: bool = False) -> None:
+        self.prefix = f"{folder.name}."
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.is_paced = is_paced
+        self.settings = ServiceSettings(
+            kafka_bootstrap_servers=bootstrap, topic_prefix=self.prefix, run_id="r"
+        )
+        create_topics(self.settings, Topology(instrument=1, account=1, service=2))
+        self.producer = Producer({**confluent_config(self.settings), "linger.ms": 1})
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, **extra: str) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "TAPELINE_TOPIC_PREFIX": self.prefix,
+            "TAPELINE_RUN_ID": "r",
+            "TAPELINE_SHARDS": "0",
+            "TAPELINE_IS_PACED": str(self.is_paced).lower(),
+            "TAPELINE_PACED_SOURCES": '{"decisions": {"0": ["group/g"]}}',
+            **extra,
+        }
+        log = (self.folder / f"copier-{len(self.processes)}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT)], env=environment, stdout=log, stderr=log
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def send(self, topic: str, record: object, event_id: str = "") -> None:
+        headers = [("event_id", event_id.encode()), ("producer", b"group/g")]
+        self.producer.produce(
+            self.prefix + topic, encode(record), b"k", 0, headers=headers if event_id else []
+        )
+        self.producer.poll(0)
+
+    def decide(self, start: int, end: int) -> None:
+        for index in range(start, end):
+            self.send(topics.DECISIONS, copier.decision(index), f"d{index}")
+        self.producer.flush(10)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+
+    async def answers(self, count: int) -> list[Denial]:
+        """Everything committed on risk-events, once at least `count` answers are there."""
+        decoder = Decoder((Denial.AVRO,))
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        found: list[Denial] = []
+        try:
+            consumer.assign([TopicPartition(self.prefix + topics.RISK_EVENTS, 0)])
+            deadline = time.monotonic() + LIMIT_S
+            idle = 0
+            while time.monotonic() < deadline and (len(found) < count or idle < 2):
+                batches = await consumer.getmany(timeout_ms=500)
+                idle = 0 if batches else idle + 1
+                for messages in batches.values():
+                    for message in messages:
+                        try:
+                            found.append(decoder.decode(message.value))
+                        except DecodeError:
+                            continue
+        finally:
+            await consumer.stop()
+        return found
+
+    def replay(self) -> ShardReplay:
+        context = Context(run_id="r", service="risk", shard=0, mode="PAPER")
+        core = copier.Copier(context)
+        intake = Intake(tuple(spec.topic for spec in core.inputs))
+        partitions = {spec.topic: 1 for spec in core.inputs}
+        shard = Shard(core, context, intake, build_id="", partitions=partitions, slot_partition=0)
+        reader = LogReader(confluent_config(self.settings), self.prefix)
+        try:
+            return replay_shard(shard, reader)
+        finally:
+            reader.close()
+
+
+@pytest.fixture
+def stand(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Stand]:
+    """An unpaced run."""
+    found = Stand(kafka_bootstrap, tmp_path)
+    yield found
+    found.stop()
+
+
+def assert_answered_once_in_order(answers: list[Denial], count: int) -> None:
+    assert [denial.decision_id for denial in answers] == [f"d{index}" for index in range(count)]
+    assert [int(denial.measured or 0) for denial in answers] == list(range(1, count + 1))
+
+
+async def test_every_decision_is_answered_once_in_order_over_kills_and_a_zombie(
+    stand: Stand,
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    process, sent = stand.start(), 0
+    for number in range(4):
+        stand.decide(sent, sent + 300)
+        sent += 300
+        # The kill is to hit work: it comes a random, short time after the first answers.
+        await stand.answers(sent - chance.randrange(100, 300))
+        if number == 2:
+            process.send_signal(signal.SIGSTOP)
+            zombie, process = process, stand.start()
+            stand.decide(sent, sent + 50)
+            sent += 50
+            await stand.answers(sent)
+            zombie.send_signal(signal.SIGCONT)
+        else:
+            process.kill()
+            process.wait()
+            process = stand.start()
+    stand.decide(sent, sent + 100)
+    sent += 100
+    assert_answered_once_in_order(await stand.answers(sent), sent)
+    result = stand.replay()
+    assert result.difference is None
+    assert result.outputs == {topics.RISK_EVENTS: sent}
+
+
+@pytest.mark.parametrize(
+    "name", ["after_fence", "after_recovery", "after_begin", "after_outputs", "after_commit"]
+)
+async def test_a_kill_at_each_step_of_a_transaction_neither_loses_nor_repeats(
+    stand: Stand, name: str
+) -> None:
+    stand.decide(0, 40)
+    nth = 1 if name in ("after_fence", "after_recovery") else 2
+    doomed = stand.start(FAILPOINT=f"{name}:kill:{nth}")
+    doomed.wait(LIMIT_S)
+    assert doomed.returncode == -signal.SIGKILL
+    stand.start()
+    stand.decide(40, 60)
+    assert_answered_once_in_order(await stand.answers(60), 60)
+    assert stand.replay().difference is None
+
+
+async def test_an_orderly_stop_writes_a_snapshot_and_the_next_start_goes_on(stand: Stand) -> None:
+    process = stand.start()
+    stand.decide(0, 30)
+    await stand.answers(30)
+    process.terminate()
+    assert process.wait(LIMIT_S) == 0
+    assert "stopped" in (stand.folder / "copier-0.log").read_text()
+    stand.start()
+    stand.decide(30, 40)
+    assert_answered_once_in_order(await stand.answers(40), 40)
+    recovered = (stand.folder / "copier-1.log").read_text()
+    assert '"snapshot": 0' not in recovered
+    result = stand.replay()
+    assert result.difference is None
+    assert result.states_compared >= 1
+
+
+def send_slice(stand: Stand, number: int) -> None:
+    """Two decisions and a mark of one slice, each input's watermark behind them."""
+    end_ns = number * 100
+    first = (number - 1) * 2
+    for index in (first, first + 1):
+        record = copier.decision(index, ts_event_ns=end_ns)
+        stand.send(topics.DECISIONS, record, f"d{index}")
+    stand.send(topics.MARKS, copier.mark(float(number), end_ns - 50))
+    for topic, source in ((topics.MARKS, "bars/0"), (topics.DECISIONS, "group/g")):
+        watermark = Watermark(
+            source=source,
+            slice=number,
+            is_paced=True,
+            is_final=number == 6,
+            ts_event_ns=end_ns,
+            ts_init_ns=end_ns,
+        )
+        stand.send(topic, watermark, f"w{number}" if topic == topics.DECISIONS else "")
+    stand.producer.flush(10)
+
+
+async def test_a_paced_run_gives_the_same_bytes_however_it_is_cut(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    digests = []
+    for name in ("whole", "killed"):
+        folder = tmp_path / name
+        folder.mkdir()
+        stand = Stand(kafka_bootstrap, folder, is_paced=True)
+        try:
+            process = stand.start()
+            for number in range(1, 7):
+                send_slice(stand, number)
+                if name == "killed" and number in (2, 4):
+                    await stand.answers(number)
+                    process.kill()
+                    process.wait()
+                    process = stand.start()
+            assert_answered_once_in_order(await stand.answers(12), 12)
+            result = stand.replay()
+            assert result.difference is None
+            digests.append(result.digests)
+        finally:
+            stand.stop()
+    assert digests[0] == digests[1]
