@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from tapeline.agents.analysis import Standing, Watch, analyse, initial, signal_of, subject_of
 from tapeline.agents.config_book import ConfigBook
+from tapeline.agents.incidents import config_unusable
 from tapeline.agents.plugins import BadConfig
 from tapeline.agents.trigger import Reading
 from tapeline.agents.trigger_state import Key, Marker, Place, records_of, restored
@@ -23,7 +24,7 @@ from tapeline.agents.watches import adopted, watches_of
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Signal
 from tapeline.contracts.market import Bar, MacroReading
-from tapeline.contracts.system import Incident, Watermark
+from tapeline.contracts.system import Watermark
 from tapeline.runtime.core import Input, Output
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.topology import partition_of
@@ -178,7 +179,10 @@ class TriggersStage:
     def _passed(self, lane: Lane, watermark: Watermark) -> list[Output]:
         """The watermark under our name, once a slice; then the configuration as it is now."""
         self._adopt(lane)
-        incidents = [self._incident(fault, watermark) for fault in lane.faults]
+        incidents = [
+            config_unusable(INSTANCE, str(fault), watermark.ts_event_ns, self._run_id)
+            for fault in lane.faults
+        ]
         lane.faults = ()
         if watermark.slice <= lane.marker.last_slice:
             return incidents
@@ -221,23 +225,3 @@ class TriggersStage:
         }
         lane.standings = {key: lane.standings[key] for key in lane.standings if key[0] in kept}
         lane.changed = {key: lane.changed[key] for key in lane.changed if key[0] in kept}
-
-    def _incident(self, fault: BadConfig, watermark: Watermark) -> Output:
-        record = Incident(
-            service=INSTANCE,
-            severity="critical",
-            code="TRIGGER_CONFIG_UNUSABLE",
-            reason=str(fault),
-            topic=topics.CONFIG,
-            partition=0,
-            offset=-1,
-            ts_event_ns=watermark.ts_event_ns,
-            ts_init_ns=watermark.ts_event_ns,
-        )
-        return Output(
-            topic=topics.INCIDENTS,
-            key=INSTANCE,
-            record=record,
-            event_id=derive_id(self._run_id, INSTANCE, str(fault), "Incident"),
-            partition=0,
-        )
