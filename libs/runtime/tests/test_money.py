@@ -22,6 +22,7 @@ from confluent_kafka import Producer
 from tapeline.contracts import topics
 from tapeline.contracts.risk import Denial
 from tapeline.contracts.system import Watermark
+from tapeline.runtime import exits
 from tapeline.runtime.codec import DecodeError, Decoder, encode
 from tapeline.runtime.core import Context
 from tapeline.runtime.intake import Intake
@@ -124,11 +125,7 @@ class Stand:
         intake = Intake(tuple(spec.topic for spec in core.inputs))
         partitions = {spec.topic: 1 for spec in core.inputs}
         shard = Shard(core, context, intake, build_id="", partitions=partitions, slot_partition=0)
-        reader = LogReader(confluent_config(self.settings), self.prefix)
-        try:
-            return replay_shard(shard, reader)
-        finally:
-            reader.close()
+        return replay_shard(shard, LogReader(confluent_config(self.settings), self.prefix))
 
 
 @pytest.fixture
@@ -151,6 +148,7 @@ async def test_every_decision_is_answered_once_in_order_over_kills_and_a_zombie(
     print(f"seed {seed}")
     chance = random.Random(seed)
     process, sent = stand.start(), 0
+    zombies = []
     for number in range(4):
         stand.decide(sent, sent + 300)
         sent += 300
@@ -163,6 +161,7 @@ async def test_every_decision_is_answered_once_in_order_over_kills_and_a_zombie(
             sent += 50
             await stand.answers(sent)
             zombie.send_signal(signal.SIGCONT)
+            zombies.append(zombie)
         else:
             process.kill()
             process.wait()
@@ -173,6 +172,8 @@ async def test_every_decision_is_answered_once_in_order_over_kills_and_a_zombie(
     result = stand.replay()
     assert result.difference is None
     assert result.outputs == {topics.RISK_EVENTS: sent}
+    process.terminate()
+    assert zombies[0].wait(LIMIT_S) == exits.FENCED
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ Errors:
 from __future__ import annotations
 
 import bisect
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from tapeline.runtime import clock
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.shard import ReadRange
 
@@ -70,12 +70,7 @@ class LogReader:
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
         }
-        self._consumer = Consumer(self._config)
         self._admin = AdminClient(dict(config))
-
-    def close(self) -> None:
-        """Leaves."""
-        self._consumer.close()
 
     def partition_count(self, topic: str) -> int:
         """Partitions of a topic."""
@@ -110,14 +105,16 @@ class LogReader:
     ) -> dict[TopicPartition, list[Raw]]:
         """The committed records with from <= offset < to of each partition, in order.
 
-        All partitions are assigned at once (each re-assignment costs about a second). Where open
-        transactions lie before `to` this waits until they are decided.
+        All partitions are assigned at once, to a consumer of its own: a re-assignment costs about a
+        second, a new consumer less. Where open transactions lie before `to` this waits until they
+        are decided.
         """
         found: dict[TopicPartition, list[Raw]] = {place: [] for place in ranges}
         open_places = {place: to for place, (start, to) in ranges.items() if start < to}
         if not open_places:
             return found
-        self._consumer.assign(
+        consumer = Consumer(self._config)
+        consumer.assign(
             [
                 KafkaPlace(
                     self._prefix + topic, number, ranges[topic, number][0] or OFFSET_BEGINNING
@@ -125,13 +122,16 @@ class LogReader:
                 for topic, number in open_places
             ]
         )
-        deadline = time.monotonic() + TIMEOUT_S
-        while open_places:
-            if time.monotonic() > deadline:
-                raise LogUnavailable(f"reading {sorted(open_places)} took over {TIMEOUT_S:.0f} s")
-            for message in self._consumer.consume(2000, 0.05):
-                self._take(message, found, open_places)
-        self._consumer.unassign()
+        deadline = clock.monotonic_s() + TIMEOUT_S
+        try:
+            while open_places:
+                if clock.monotonic_s() > deadline:
+                    where = ", ".join(f"{topic}-{number}" for topic, number in open_places)
+                    raise LogUnavailable(f"reading {where} took over {TIMEOUT_S:.0f} s")
+                for message in consumer.consume(2000, 0.05):
+                    self._take(message, found, open_places)
+        finally:
+            consumer.close()
         return found
 
     def _take(

@@ -122,8 +122,6 @@ class MoneyProcess(Generic[State]):
             if isinstance(as_fenced(error), ShardFenced):
                 return self._end_fenced(as_fenced(error))
             raise
-        finally:
-            reader.close()
         for worker in self._workers:
             worker.start()
         self.health.set_ready(True)

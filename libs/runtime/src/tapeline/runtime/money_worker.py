@@ -215,9 +215,13 @@ class ShardWorker(threading.Thread, Generic[State]):
 
 
 def as_fenced(error: BaseException) -> BaseException:
-    """ShardFenced where the error means it, else the error."""
-    if isinstance(error, KafkaException) and error.args[0].code() in FENCED_CODES:
-        return ShardFenced(str(error.args[0]))
+    """ShardFenced where the error, or one it came from, means it, else the error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KafkaException) and cause.args[0].code() in FENCED_CODES:
+            return ShardFenced(str(cause.args[0]))
+        # The client wraps a fatal error in a SystemError when a delivery report is due as well.
+        cause = cause.__cause__ or cause.__context__
     return error
 
 
