@@ -1,0 +1,203 @@
+"""The LLM group: a cycle of signals in, target weights out, through a graph of language models.
+
+In:  a Cycle; answers of a model over HTTP, recorded on `llm-calls` before they are used.
+Out: TARGET_WEIGHT decisions, and the discussion that led to them.
+Invariants:
+- whatever the model says, a decision is about an instrument of the group's config record and its
+  weight is within target_weight x the regime's multiplier;
+- a failure of any member or the end of the deadline means HOLD: no decision;
+- with the same recorded answers a cycle gives the same bytes.
+
+The entry point is `make_group`. Without an endpoint in its setup the group is a replay of itself:
+it takes what the call log has and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from tapeline.agents.group import (
+    Cycle,
+    GroupResult,
+    GroupSetup,
+    TargetWish,
+    target_decision,
+)
+from tapeline.agents.llm.answers import PortfolioAnswer, Weight, round_weight_down
+from tapeline.agents.llm.calls import Answers, LiveAnswers, Pause, RecordedAnswers
+from tapeline.agents.llm.client import ChatClient
+from tapeline.agents.llm.discussion import is_offline, messages_of, why_held
+from tapeline.agents.llm.endpoint import Endpoint
+from tapeline.agents.llm.figures import market_view, opinions_on, reference_price
+from tapeline.agents.llm.graph import (
+    PORTFOLIO_MANAGER,
+    CycleRun,
+    Results,
+    make_graph,
+    run_graph,
+)
+from tapeline.runtime.clock import SYSTEM, Clock
+
+REASON_MAX_CHARACTERS: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What the group's config record may set."""
+
+    model: str = ""
+    """asked instead of the settings' model"""
+    is_long_only: bool = False
+    """no negative weights"""
+    every_slices: int = 1
+    """asks only in slices whose number it divides: a paced run of daily bars may ask weekly"""
+    weight_change_min: Decimal = Decimal("0.001")
+    """smaller changes of a weight are not asked for, but closing always is"""
+
+
+def parameters_of(given: Mapping[str, str]) -> Parameters:
+    """The parameters of a config record; raises ValueError naming the one that is wrong."""
+    known = [field.name for field in fields(Parameters)]
+    unknown = sorted(name for name in given if name not in known)
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no parameter of an LLM group; known: {', '.join(known)}")
+    is_long_only = given.get("is_long_only", "false")
+    if is_long_only not in ("true", "false"):
+        raise ValueError(f"is_long_only is {is_long_only!r}; it must be true or false")
+    every_slices = given.get("every_slices", "1")
+    if not (every_slices.isascii() and every_slices.isdigit() and 1 <= int(every_slices) <= 10**6):
+        raise ValueError(f"every_slices is {every_slices!r}; it must be 1 to 1000000")
+    return Parameters(
+        model=given.get("model", ""),
+        is_long_only=is_long_only == "true",
+        every_slices=int(every_slices),
+        weight_change_min=_share("weight_change_min", given.get("weight_change_min", "0.001")),
+    )
+
+
+def _share(name: str, text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not (value.is_finite() and 0 <= value <= 1):
+        raise ValueError(f"{name} is {text!r}; it must be a number from 0 to 1")
+    return value
+
+
+class LlmGroup:
+    """A Group of tapeline.agents.group."""
+
+    def __init__(
+        self, setup: GroupSetup, *, clock: Clock = SYSTEM, pause: Pause = asyncio.sleep
+    ) -> None:
+        self._setup = setup
+        self._parameters = parameters_of(setup.group.parameters)
+        self._endpoint = _endpoint(setup, self._parameters)
+        self._client = None if self._endpoint is None else ChatClient(self._endpoint)
+        self._graph = make_graph()
+        self._clock = clock
+        self._pause = pause
+
+    async def decide(self, cycle: Cycle) -> GroupResult:
+        """Decisions of a cycle, none where the group holds; raises what the call log raises, and
+        ReplayError where a replay cannot follow."""
+        instruments = self._asked_about(cycle)
+        if not instruments:
+            return GroupResult()
+        run = await self._run(cycle, instruments)
+        results = await run_graph(self._graph, run)
+        manager = results.get(PORTFOLIO_MANAGER)
+        answer = None if manager is None else manager.answer
+        if not isinstance(answer, PortfolioAnswer):
+            return GroupResult(messages=messages_of(run, results, why_held(run, results)))
+        wishes = self._wishes(run, results, answer)
+        decisions = tuple(
+            target_decision(self._setup, cycle, index, wish) for index, wish in enumerate(wishes)
+        )
+        outcome = f"{len(decisions)} weights change." if decisions else "HOLD: no weight changes."
+        return GroupResult(decisions=decisions, messages=messages_of(run, results, outcome))
+
+    async def close(self) -> None:
+        """Closes the connections to the model."""
+        if self._client is not None:
+            await self._client.close()
+
+    def _asked_about(self, cycle: Cycle) -> tuple[str, ...]:
+        """Permitted instruments with an opinion; none where this cycle is not for asking."""
+        if not cycle.signals or cycle.slice % self._parameters.every_slices != 0:
+            return ()
+        return tuple(
+            instrument_id
+            for instrument_id in self._setup.group.instruments
+            if instrument_id and opinions_on(cycle, instrument_id)
+        )
+
+    async def _run(self, cycle: Cycle, instruments: tuple[str, ...]) -> CycleRun:
+        view = market_view(cycle)
+        cap = min(self._setup.group.target_weight * view.risk_multiplier, Decimal(1))
+        weight_max = round_weight_down(max(cap, Decimal(0)))
+        return CycleRun(
+            run_id=self._setup.run_id,
+            cycle=cycle,
+            instruments=instruments,
+            view=view,
+            weight_min=Decimal(0) if self._parameters.is_long_only else -weight_max,
+            weight_max=weight_max,
+            answers=await self._answers(cycle),
+        )
+
+    async def _answers(self, cycle: Cycle) -> Answers:
+        log = self._setup.call_log
+        recorded = () if log is None else await log.recorded(cycle.group_id, cycle.cycle_ns)
+        if self._client is None or self._endpoint is None:
+            return RecordedAnswers(recorded)
+        return LiveAnswers(
+            client=self._client,
+            endpoint=self._endpoint,
+            log=log,
+            recorded=recorded,
+            clock=self._clock,
+            pause=self._pause,
+        )
+
+    def _wishes(self, run: CycleRun, results: Results, answer: PortfolioAnswer) -> list[TargetWish]:
+        by_instrument = {weight.instrument_id: weight for weight in answer.weights}
+        in_order = [by_instrument[instrument_id] for instrument_id in run.instruments]
+        changed = [weight for weight in in_order if self._is_change(run.cycle, weight)]
+        return [_wish(run, results, weight) for weight in changed]
+
+    def _is_change(self, cycle: Cycle, weight: Weight) -> bool:
+        before = cycle.targets.get(weight.instrument_id, Decimal(0))
+        wanted = round_weight_down(weight.target_weight)
+        if wanted == before:
+            return False
+        return wanted == 0 or abs(wanted - before) >= self._parameters.weight_change_min
+
+
+def make_group(setup: GroupSetup) -> LlmGroup:
+    """Entry point of the group; raises ValueError for a wrong parameter."""
+    return LlmGroup(setup)
+
+
+def _endpoint(setup: GroupSetup, parameters: Parameters) -> Endpoint | None:
+    if setup.llm is None or not parameters.model:
+        return setup.llm
+    return replace(setup.llm, model=parameters.model)
+
+
+def _wish(run: CycleRun, results: Results, weight: Weight) -> TargetWish:
+    regime = run.view.regime.value
+    return TargetWish(
+        instrument_id=weight.instrument_id,
+        target_weight=round_weight_down(weight.target_weight),
+        confidence=float(weight.confidence),
+        reference_price=reference_price(opinions_on(run.cycle, weight.instrument_id)),
+        reason=f"{regime}: {weight.reason}"[:REASON_MAX_CHARACTERS],
+        model=results[PORTFOLIO_MANAGER].calls[-1].model,
+        is_offline_model=is_offline(results),
+    )
