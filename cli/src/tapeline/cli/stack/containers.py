@@ -4,6 +4,7 @@ Nothing is pulled: a test run must not load gigabytes unasked, nor fail for lack
 when embedded servers would do. Whatever goes wrong with the engine, they are the fallback.
 """
 
+import contextlib
 import gc
 import logging
 import os
@@ -11,7 +12,6 @@ import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from tapeline.cli.stack import ports
@@ -30,7 +30,7 @@ POLL_SECONDS = 0.2
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
+@contextlib.contextmanager
 def kafka_container() -> Iterator[str | None]:
     """The bootstrap servers of a container, or None where there is no engine or no image."""
     port = ports.free_port()
@@ -53,7 +53,7 @@ def _kafka_listeners(bind: str, port: int) -> str:
     return f"PLAINTEXT://{bind}:{port},INTERNAL://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093"
 
 
-@contextmanager
+@contextlib.contextmanager
 def postgres_container() -> Iterator[str | None]:
     """The database URL of a container, or None where there is no engine or no image."""
     port, password = ports.free_port(), secrets.token_urlsafe(24)
@@ -68,7 +68,7 @@ def postgres_container() -> Iterator[str | None]:
         yield address
 
 
-@contextmanager
+@contextlib.contextmanager
 def _container(
     image: str,
     configure: "Callable[[DockerContainer, str], str]",
@@ -79,7 +79,7 @@ def _container(
         return
     from docker.errors import DockerException  # type: ignore[import-untyped] # has no types
 
-    with ExitStack() as cleanup:
+    with contextlib.ExitStack() as cleanup:
         address: str | None = None
         try:
             address = _start(image, configure, cleanup)
@@ -92,30 +92,31 @@ def _container(
 
 def engine_holds(image: str) -> bool:
     """Whether a Docker engine answers and has the image."""
+    # Where no engine answers, its client leaves sockets to the garbage collector, and that
+    # would warn about them in the midst of some test.
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        held = _ask_engine(image)
+        if not held:
+            gc.collect()
+    return held
+
+
+def _ask_engine(image: str) -> bool:
     try:
         import docker  # type: ignore[import-untyped] # has no types
-        from docker.errors import DockerException  # type: ignore[import-untyped] # has no types
+        from docker.errors import DockerException
     except ImportError:
         return False
-    # Where no engine answers, the client leaves its sockets to the garbage collector.
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        try:
-            client = docker.from_env(timeout=ENGINE_SECONDS_MAX)
-        except DockerException:
-            gc.collect()
-            return False
     try:
-        client.images.get(image)
+        with contextlib.closing(docker.from_env(timeout=ENGINE_SECONDS_MAX)) as client:
+            client.images.get(image)
     except (DockerException, OSError):
         return False
-    else:
-        return True
-    finally:
-        client.close()
+    return True
 
 
 def _start(
-    image: str, configure: "Callable[[DockerContainer, str], str]", cleanup: ExitStack
+    image: str, configure: "Callable[[DockerContainer, str], str]", cleanup: contextlib.ExitStack
 ) -> str:
     # Its reaper is an image of its own that would be pulled; we remove our containers ourselves.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
