@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -106,7 +105,7 @@ class LogReader:
         """The committed records with from <= offset < to of each partition, in order.
 
         All partitions are assigned at once, to a consumer of its own: a re-assignment costs about a
-        second, a new consumer less. Where open transactions lie before `to` this waits until they
+        second, a new consumer a twentieth, unless it has to ask where the beginning is. Where open transactions lie before `to` this waits until they
         are decided.
         """
         found: dict[TopicPartition, list[Raw]] = {place: [] for place in ranges}
@@ -116,9 +115,7 @@ class LogReader:
         consumer = Consumer(self._config)
         consumer.assign(
             [
-                KafkaPlace(
-                    self._prefix + topic, number, ranges[topic, number][0] or OFFSET_BEGINNING
-                )
+                KafkaPlace(self._prefix + topic, number, ranges[topic, number][0])
                 for topic, number in open_places
             ]
         )
