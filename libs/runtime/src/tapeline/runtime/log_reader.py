@@ -104,9 +104,9 @@ class LogReader:
     ) -> dict[TopicPartition, list[Raw]]:
         """The committed records with from <= offset < to of each partition, in order.
 
-        All partitions are assigned at once, to a consumer of its own: a re-assignment costs about a
-        second, a new consumer a twentieth, unless it has to ask where the beginning is. Where open transactions lie before `to` this waits until they
-        are decided.
+        All partitions are assigned at once, to a consumer of its own: a re-assignment costs about
+        a second, a new consumer a twentieth, unless it has to ask where the beginning is. Where
+        open transactions lie before `to` this waits until they are decided.
         """
         found: dict[TopicPartition, list[Raw]] = {place: [] for place in ranges}
         open_places = {place: to for place, (start, to) in ranges.items() if start < to}
