@@ -1,0 +1,153 @@
+"""Signatures of records: HMAC-SHA-256 between services of ours, Ed25519 for operators.
+
+What is signed is unambiguous and bound to its type:
+
+    len(domain) domain  fingerprint  len(key_id) key_id  len(body) body
+
+with 4-byte big-endian lengths, domain "tapeline/<Avro full name>/v1", the 8 bytes of the schema
+fingerprint as on the wire, and the record's Avro body with the signature itself left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+
+from tapeline.runtime.codec import digest_body, encode_body, schema_of
+from tapeline.runtime.keys import (
+    OPERATOR_FOLDER,
+    SEAL_FOLDER,
+    KeyMissing,
+    KeyRing,
+    Keys,
+    KeyUnreadable,
+    KeyUnsafe,
+    OperatorKeys,
+    Signer,
+    SigningError,
+    create_secret,
+    create_signer,
+)
+
+__all__ = [
+    "OPERATOR_FOLDER",
+    "SEAL_FOLDER",
+    "KeyMissing",
+    "KeyRing",
+    "KeyUnreadable",
+    "KeyUnsafe",
+    "Keys",
+    "OperatorKeys",
+    "Signer",
+    "SigningError",
+    "create_secret",
+    "create_signer",
+    "seal",
+    "seal_verdict",
+    "sign",
+    "signature_verdict",
+]
+Record = TypeVar("Record")
+
+
+def seal(record: Record, ring: KeyRing) -> Record:
+    """The record with the ring's active key and its code filled in; raises SigningError."""
+    keys = ring.keys()
+    mac = _mac(record, keys.active, keys.valid[keys.active])
+    sealed: Record = _with_seat(record, keys.active, mac)
+    return sealed
+
+
+def seal_verdict(record: Any, ring: KeyRing) -> str:
+    """Stable code of what is wrong with a sealed record, or empty.
+
+    UNSIGNED, REVOKED_KEY, UNKNOWN_KEY, BAD_MAC, or the code of a ring that cannot be used.
+    """
+    try:
+        keys = ring.keys()
+    except SigningError as error:
+        return error.code
+    seat = _seat(record)
+    if not seat.mac:
+        return "UNSIGNED"
+    if seat.key_id in keys.revoked:
+        return "REVOKED_KEY"
+    secret = keys.valid.get(seat.key_id)
+    if secret is None:
+        return "UNKNOWN_KEY"
+    is_ours = hmac.compare_digest(_mac(record, seat.key_id, secret), seat.mac)
+    return "" if is_ours else "BAD_MAC"
+
+
+def sign(record: Record, signer: Signer) -> Record:
+    """A record with fields key_id and signature, signed by an operator."""
+    unsigned: Any = replace(record, key_id=signer.key_id, signature=b"")  # type: ignore[type-var]
+    signature = signer.private_key.sign(_signed_message(unsigned))
+    signed: Record = replace(unsigned, signature=signature)
+    return signed
+
+
+def signature_verdict(record: Any, ring: OperatorKeys) -> str:
+    """Stable code of what is wrong with an operator's signature, or empty.
+
+    UNSIGNED, REVOKED_KEY, UNKNOWN_KEY, BAD_SIGNATURE, or the code of a ring that cannot be used.
+    """
+    try:
+        keys = ring.keys()
+    except SigningError as error:
+        return error.code
+    if not record.signature:
+        return "UNSIGNED"
+    if record.key_id in keys.revoked:
+        return "REVOKED_KEY"
+    key = keys.valid.get(record.key_id)
+    if key is None:
+        return "UNKNOWN_KEY"
+    try:
+        key.verify(record.signature, _signed_message(replace(record, signature=b"")))
+    except InvalidSignature:
+        return "BAD_SIGNATURE"
+    return ""
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(4, "big") + part
+
+
+def _message(avro_name: str, key_id: str, body: bytes) -> bytes:
+    domain = f"tapeline/{avro_name}/v1".encode()
+    fingerprint = schema_of(avro_name).header[2:]
+    return _framed(domain) + fingerprint + _framed(key_id.encode()) + _framed(body)
+
+
+def _mac(record: Any, key_id: str, secret: bytes) -> bytes:
+    message = _message(record.AVRO, key_id, digest_body(record))
+    return hmac.digest(secret, message, hashlib.sha256)
+
+
+def _signed_message(unsigned: Any) -> bytes:
+    return _message(unsigned.AVRO, unsigned.key_id, encode_body(unsigned))
+
+
+def _seat_name(record: Any) -> str:
+    """Name of the field whose record holds key_id and mac; empty for the record itself."""
+    if hasattr(record, "mac"):
+        return ""
+    names = [field.name for field in fields(record) if hasattr(getattr(record, field.name), "mac")]
+    assert len(names) == 1, f"{record.AVRO} has no single place for a code"
+    return names[0]
+
+
+def _seat(record: Any) -> Any:
+    name = _seat_name(record)
+    return getattr(record, name) if name else record
+
+
+def _with_seat(record: Any, key_id: str, mac: bytes) -> Any:
+    name = _seat_name(record)
+    seat = replace(_seat(record), key_id=key_id, mac=mac)
+    return replace(record, **{name: seat}) if name else seat
