@@ -2,6 +2,7 @@
 
 Errors:
     KafkaUnavailable  no broker answers, or it refuses us
+    ClientLost        a client gave no answer in time, or one after which it must not be used again
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ class KafkaUnavailable(exits.Failure):
     """No broker answers at the configured address, or it refuses us."""
 
     exit_code = exits.UNAVAILABLE
+
+
+class ClientLost(exits.Failure):
+    """A client must be thrown away: what it still does, or has done, is not known."""
+
+    exit_code = exits.INTERNAL
+
+    def __init__(self, what: str, error: object = "") -> None:
+        reason = f": {type(error).__name__} {error}".rstrip() if error else ""
+        super().__init__(f"{what}{reason}.", "The process starts over from what is committed.")
 
 
 def topic_name(settings: KafkaSettings, topic: str) -> str:
@@ -107,7 +118,7 @@ def cluster_metadata(settings: KafkaSettings, timeout_s: float = 10.0) -> Cluste
     try:
         return admin_client(settings).list_topics(timeout=timeout_s)
     except KafkaException as error:
-        raise _unavailable(settings, timeout_s, _reason(error)) from error
+        raise _unavailable(settings, timeout_s, reason_of(error)) from error
 
 
 def is_reachable(settings: KafkaSettings, timeout_s: float = CONNECT_S) -> bool:
@@ -152,7 +163,7 @@ def _metadata_problem(settings: KafkaSettings) -> str:
         try:
             client.list_topics(timeout=0.5)
         except KafkaException as error:
-            problem = _reason(error)
+            problem = reason_of(error)
             client.poll(0)
         else:
             return ""
@@ -180,7 +191,8 @@ def _unavailable(settings: KafkaSettings, tried_s: float, reason: str) -> KafkaU
     )
 
 
-def _reason(error: KafkaException) -> str:
+def reason_of(error: KafkaException) -> str:
+    """What Kafka says about a failure, without the wrapping."""
     first = error.args[0] if error.args else error
     text = first.str() if isinstance(first, KafkaError) else str(first)
     return text.rstrip(".")

@@ -21,7 +21,7 @@ from tapeline.contracts.system import WriterSchema
 from tapeline.runtime.clock import SYSTEM, Clock
 from tapeline.runtime.codec import DecodeError, Decoder, encode, fingerprint_of
 from tapeline.runtime.ids import content_id
-from tapeline.runtime.kafka import KafkaUnavailable, confluent_config, topic_name
+from tapeline.runtime.kafka import KafkaUnavailable, confluent_config, reason_of, topic_name
 from tapeline.runtime.settings import KafkaSettings
 
 READ_S: Final = 10.0
@@ -90,7 +90,7 @@ class SchemaTopic:
         try:
             self._read_with(consumer)
         except KafkaException as error:
-            raise self._unavailable("read", str(error)) from error
+            raise self._unavailable("read", reason_of(error)) from error
         finally:
             consumer.close()
         self._last_read_s = self._clock.monotonic_s()

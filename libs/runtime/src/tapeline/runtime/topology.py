@@ -6,14 +6,16 @@ Errors:
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from zlib import crc32
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from tapeline.contracts import topics
@@ -28,6 +30,9 @@ BATCH_BYTES_MAX: Final = 1_048_588
 """Kafka's default; the limit is on a producer's batch, so it is far above that on one record"""
 SNAPSHOT_BATCH_BYTES_MAX: Final = 64 * 1024 * 1024 + 64 * 1024
 REQUEST_S: Final = 30.0
+RESTART_STATES: Final = (topics.TRIGGER_STATE, topics.GROUP_STATE, topics.SNAPSHOTS)
+"""No core reads them, only their writer when it starts, and all of them from the beginning; kept
+as long as inputs they would grow by a state a second for weeks."""
 
 
 class TopicUnfit(exits.Failure):
@@ -84,7 +89,7 @@ def create_topics(
     if missing:
         for name, future in client.create_topics(missing, request_timeout=REQUEST_S).items():
             _await_created(name, future)
-        _wait_until_visible(settings, {topic.topic for topic in missing})
+        _wait_until_led(settings, client, [topic.topic for topic in missing])
     return len(missing)
 
 
@@ -108,14 +113,23 @@ def delete_topics(settings: KafkaSettings, prefix: str | None = None) -> int:
 
 def partition_count(settings: KafkaSettings, topic: str) -> int:
     """Partitions of a topic (name without prefix) on the cluster; raises TopicUnfit if none."""
-    name = settings.topic_prefix + topic
-    count = _partition_counts(settings).get(name)
+    count = partition_counts(settings).get(topic)
     if count is None:
         raise TopicUnfit(
-            f"The topic {name} does not exist.",
-            "Create the topics with `tapeline topics --create`, or correct TAPELINE_TOPIC_PREFIX.",
+            f"The topic {settings.topic_prefix}{topic} does not exist.",
+            "Create the topics with `tapeline up`, or correct TAPELINE_TOPIC_PREFIX.",
         )
     return count
+
+
+def partition_counts(settings: KafkaSettings) -> dict[str, int]:
+    """Partitions of all topics of the run on the cluster, by name without prefix."""
+    prefix = settings.topic_prefix
+    return {
+        name[len(prefix) :]: count
+        for name, count in _partition_counts(settings).items()
+        if name.startswith(prefix)
+    }
 
 
 def _partition_counts(settings: KafkaSettings) -> dict[str, int]:
@@ -131,13 +145,16 @@ def _new_topic(topic: Topic, prefix: str, partitions: int, replication_factor: i
     }[topic.retention]
     inputs_ms = topics.RETENTION_INPUTS_DAYS * 24 * HOUR_MS
     is_snapshots = topic.name == topics.SNAPSHOTS
+    lag_ms = HOUR_MS if topic.name in RESTART_STATES else inputs_ms
     config: dict[str, Any] = {
         "message.timestamp.type": "LogAppendTime",
         "cleanup.policy": "compact" if topic.is_compacted else "delete",
         "retention.ms": retention_ms,
-        "min.compaction.lag.ms": inputs_ms if topic.is_compacted else 0,
+        "min.compaction.lag.ms": lag_ms if topic.is_compacted else 0,
         "max.message.bytes": SNAPSHOT_BATCH_BYTES_MAX if is_snapshots else BATCH_BYTES_MAX,
     }
+    if topic.name in RESTART_STATES:
+        config["segment.ms"] = HOUR_MS
     return NewTopic(
         prefix + topic.name,
         num_partitions=partitions,
@@ -168,14 +185,25 @@ def _await_created(name: str, future: Future[None]) -> None:
         ) from error
 
 
-def _wait_until_visible(settings: KafkaSettings, names: set[str | None]) -> None:
-    """A creation is acknowledged before every broker's metadata shows it."""
+def _wait_until_led(settings: KafkaSettings, client: AdminClient, names: list[str]) -> None:
+    """A creation is acknowledged before the partitions have leaders that take records."""
     deadline = monotonic_s() + REQUEST_S
-    while names - _partition_counts(settings).keys():
+    while True:
+        counts = _partition_counts(settings)
+        places = [TopicPartition(name, at) for name in names for at in range(counts.get(name, 0))]
+        if all(name in counts for name in names) and _answer(client, places):
+            return
         if monotonic_s() > deadline:
             raise TopicUnfit(
-                "Topics that were created do not appear.", "Look into the log of the broker."
+                "Topics that were created have no leaders.", "Look into the log of the broker."
             )
+        time.sleep(0.1)
+
+
+def _answer(client: AdminClient, places: list[TopicPartition]) -> bool:
+    wanted = {place: OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+    futures = client.list_offsets(wanted, request_timeout=REQUEST_S)
+    return all(future.exception() is None for future in futures.values())
 
 
 def _delete_groups(client: AdminClient, prefix: str) -> None:

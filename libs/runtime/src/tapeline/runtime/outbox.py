@@ -1,0 +1,168 @@
+"""What a derived stream sends: idempotent, acknowledged by all replicas, within a limit.
+
+aiokafka never gives an idempotent record up while the broker is away, so nothing here waits for it
+without a limit; after a limit the producer is thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError as AioKafkaError
+from aiokafka.errors import MessageSizeTooLargeError
+
+from tapeline.contracts.system import SliceDone, Watermark
+from tapeline.contracts.topics import TOPICS
+from tapeline.runtime.codec import encode
+from tapeline.runtime.core import Output
+from tapeline.runtime.ids import content_id
+from tapeline.runtime.kafka import ClientLost, aiokafka_config
+from tapeline.runtime.settings import ServiceSettings
+from tapeline.runtime.stage_intake import watermark_key
+from tapeline.runtime.telemetry import Metrics
+from tapeline.runtime.topology import TopicUnfit
+
+START_S: Final = 20.0
+SEND_S: Final = 10.0
+STOP_S: Final = 5.0
+REQUEST_MS: Final = 8_000
+NO_CORRELATIONS: Final[Mapping[str, str]] = {}
+
+
+class Outbox:
+    """One idempotent producer. `producer` is the name written into the headers."""
+
+    def __init__(
+        self, settings: ServiceSettings, producer: str, metrics: Metrics, linger_ms: int = 0
+    ) -> None:
+        self._prefix = settings.topic_prefix
+        self._run_id = settings.run_id
+        self._config = aiokafka_config(settings)
+        self._metrics = metrics
+        self._linger_ms = linger_ms
+        self._name = producer
+        self._fixed_headers = (("producer", producer.encode()), ("run_id", self._run_id.encode()))
+        self._client: Any = None
+
+    async def start(self) -> Self:
+        """Connects; raises ClientLost."""
+        self._client = AIOKafkaProducer(
+            **self._config,
+            client_id=f"{self._prefix}{self._name}",
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=self._linger_ms,
+            request_timeout_ms=REQUEST_MS,
+            retry_backoff_ms=50,
+            metadata_max_age_ms=60_000,
+        )
+        try:
+            async with asyncio.timeout(START_S):
+                await self._client.start()
+        except (AioKafkaError, TimeoutError) as error:
+            await self.stop()
+            raise ClientLost(f"The producer of {self._name} cannot start", error) from error
+        return self
+
+    async def stop(self) -> None:
+        """Ends the producer; one that does not answer is cut off."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        with suppress(AioKafkaError, TimeoutError, AssertionError):
+            async with asyncio.timeout(STOP_S):
+                await client.stop()
+            return
+        # stop() waits for records that can no longer be delivered: end its task and its sockets.
+        task = client._sender.sender_task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=STOP_S)
+        with suppress(AioKafkaError, TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await client.client.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def send(
+        self,
+        outputs: Iterable[Output],
+        partition: int | None = None,
+        correlations: Mapping[str, str] = NO_CORRELATIONS,
+    ) -> int:
+        """Sends in order and returns, with the number, when all are acknowledged.
+
+        `partition` is for outputs that name none; `correlations` gives the workflow of a cause.
+        Raises ClientLost, TopicUnfit, EncodeError.
+        """
+        assert self._client is not None, "start() first"
+        pending = []
+        counts: dict[str, int] = {}
+        try:
+            async with asyncio.timeout(SEND_S):
+                for output in outputs:
+                    pending.append(await self._begin(output, partition, correlations))
+                    counts[output.topic] = counts.get(output.topic, 0) + 1
+                await asyncio.gather(*pending)
+        except MessageSizeTooLargeError:
+            raise
+        except (AioKafkaError, TimeoutError) as error:
+            for future in pending:
+                future.cancel()
+            raise ClientLost(f"Records of {self._name} are not acknowledged", error) from error
+        for topic, count in counts.items():
+            self._metrics.produced.labels(topic).inc(count)
+        return len(pending)
+
+    async def _begin(
+        self, output: Output, default: int | None, correlations: Mapping[str, str]
+    ) -> asyncio.Future[Any]:
+        partition = default if output.partition is None else output.partition
+        assert partition is not None, f"an output for {output.topic} names no partition"
+        topic = self._prefix + output.topic
+        value = encode(output.record)
+        headers = [] if TOPICS[output.topic].is_bulk else self._headers(output, correlations)
+        known = await self._client.partitions_for(topic)
+        if partition not in known:
+            raise TopicUnfit(
+                f"{self._name} writes to partition {partition} of {topic}, which has {len(known)}.",
+                "The shard of an account, or a partition in the settings, is above what exists.",
+            )
+        future: asyncio.Future[Any] = await self._client.send(
+            topic, value=value, key=output.key.encode(), partition=partition, headers=headers
+        )
+        return future
+
+    def _headers(self, output: Output, correlations: Mapping[str, str]) -> list[tuple[str, bytes]]:
+        event_id = output.event_id or self._progress_id(output.record)
+        cause = output.causation_id or ""
+        workflow = output.correlation_id
+        if workflow is None:
+            workflow = correlations.get(cause, "") or cause or event_id
+        return [
+            ("event_id", event_id.encode()),
+            ("causation_id", cause.encode()),
+            ("correlation_id", workflow.encode()),
+            *self._fixed_headers,
+        ]
+
+    def _progress_id(self, record: Any) -> str:
+        """Id of a record that says how far a source is; all others come with theirs."""
+        if isinstance(record, Watermark):
+            return content_id(f"{self._run_id}/{watermark_key(record)}")
+        assert isinstance(record, SliceDone), f"an output of {self._name} has no event_id"
+        return content_id(f"{self._run_id}/SliceDone/{record.reporter}/{record.slice}")

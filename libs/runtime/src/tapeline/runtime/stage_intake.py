@@ -1,0 +1,124 @@
+"""From consumed records to a stage's inputs: decoding, ids, the session clock of a partition."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from tapeline.contracts.system import Watermark
+from tapeline.contracts.topics import TOPICS
+from tapeline.runtime.codec import Decoder
+from tapeline.runtime.core import Input
+from tapeline.runtime.ids import content_id
+
+MILLISECOND_NS = 1_000_000
+
+
+class Consumed(Protocol):
+    """A record as the consumer hands it out."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class BulkInput(Input):
+    """An input without id headers: its id is computed when somebody asks for it."""
+
+    __slots__ = ()
+
+    @property
+    def event_id(self) -> str:
+        """Id of the content, with the place where it is stored."""
+        record = self.record
+        key = watermark_key(record) if isinstance(record, Watermark) else record.content_key()
+        return f"{content_id(key)}@{self.topic}/{self.partition}/{self.offset}"
+
+    @event_id.setter
+    def event_id(self, value: str) -> None:
+        """The constructor's empty default."""
+
+
+def watermark_key(record: Watermark) -> str:
+    """A watermark is identified by its source and slice."""
+    return f"Watermark/{record.source}/{record.slice}"
+
+
+class SessionClock:
+    """Session time of one partition: the last watermark's, before any the record's own.
+
+    It is a function of the partition's records alone. What came before the low water is not read
+    again, so its time is kept in the metadata of the commit.
+    """
+
+    def __init__(self, base_ns: int = 0) -> None:
+        self._base_ns = base_ns
+        self._now_ns = base_ns
+        self._watermarks: deque[tuple[int, int]] = deque()
+
+    @property
+    def now_ns(self) -> int:
+        """Session time behind the last record; 0 before the first watermark."""
+        return self._now_ns
+
+    def set(self, now_ns: int) -> None:
+        """Takes over what was kept."""
+        self._now_ns = now_ns
+
+    def stamp(self, record: Any, offset: int, append_ms: int) -> int:
+        """Session time of the next record."""
+        if isinstance(record, Watermark):
+            self._now_ns = max(self._now_ns, record.ts_event_ns)
+            self._watermarks.append((offset, self._now_ns))
+        own_ns = int(getattr(record, "ts_event_ns", append_ms * MILLISECOND_NS))
+        return self._now_ns or own_ns
+
+    def at(self, offset: int) -> int:
+        """Session time in front of an offset; what lies before it is forgotten."""
+        while self._watermarks and self._watermarks[0][0] < offset:
+            self._base_ns = self._watermarks.popleft()[1]
+        return self._base_ns
+
+
+class StageIntake:
+    """Decodes the records of a set of topics into inputs."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        prefix: str,
+        resolve: Callable[[int], dict[str, Any] | None],
+    ) -> None:
+        self._names = {prefix + name: name for name in names}
+        self._decoders = {
+            prefix + name: Decoder(
+                TOPICS[name].records, resolve, is_canonical=not TOPICS[name].is_bulk
+            )
+            for name in names
+        }
+
+    def input_of(self, consumed: Consumed, clock: SessionClock) -> Input:
+        """An input; raises DecodeError."""
+        record = self._decoders[consumed.topic].decode(consumed.value)
+        name = self._names[consumed.topic]
+        session_ns = clock.stamp(record, consumed.offset, consumed.timestamp)
+        headers = dict(consumed.headers)
+        kind = Input if "event_id" in headers or not TOPICS[name].is_bulk else BulkInput
+        return kind(
+            record=record,
+            topic=name,
+            partition=consumed.partition,
+            offset=consumed.offset,
+            event_id=_text(headers.get("event_id")),
+            correlation_id=_text(headers.get("correlation_id")),
+            session_ns=session_ns,
+        )
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode(errors="replace") if value else ""
