@@ -1,0 +1,223 @@
+"""Whether an approval may be carried out: the last look before a venue sees an order.
+
+Refusals are values with stable codes, in order of precedence. Nothing is taken from risk on trust
+that can be checked here again: signature, run, mode, account, expiry, trading state, and that risk
+is alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from tapeline.contracts.orders import ApprovedOrder, Mode, OrderAction
+from tapeline.contracts.risk import TradingState
+from tapeline.execution import switchboard
+from tapeline.execution.state import ExecutionState
+from tapeline.runtime.core import Context, Input
+
+SECOND_NS: Final = 1_000_000_000
+PAPER_ADAPTER: Final = "paper"
+
+
+class Code(StrEnum):
+    """Why execution said no. The shell's verdicts add EXECUTION_BAD_MAC, EXECUTION_UNKNOWN_KEY,
+    EXECUTION_REVOKED_KEY and their like."""
+
+    WRONG_RUN = "EXECUTION_WRONG_RUN"
+    WRONG_MODE = "EXECUTION_WRONG_MODE"
+    WRONG_ACCOUNT = "EXECUTION_WRONG_ACCOUNT"
+    EXPIRED = "EXECUTION_EXPIRED"
+    REUSED = "EXECUTION_REUSED"
+    ACTION_NOT_SUPPORTED = "EXECUTION_ACTION_NOT_SUPPORTED"
+    SCHEDULE_NOT_SUPPORTED = "EXECUTION_SCHEDULE_NOT_SUPPORTED"
+    NOT_POSITIVE = "EXECUTION_NOT_POSITIVE"
+    DUPLICATE_ORDER = "EXECUTION_DUPLICATE_ORDER"
+    UNKNOWN_ORDER = "EXECUTION_UNKNOWN_ORDER"
+    UNKNOWN_INSTRUMENT = "EXECUTION_UNKNOWN_INSTRUMENT"
+    UNKNOWN_VENUE = "EXECUTION_UNKNOWN_VENUE"
+    TRADING_HALTED = "EXECUTION_TRADING_HALTED"
+    TRADING_REDUCING = "EXECUTION_TRADING_REDUCING"
+    RISK_SILENT = "EXECUTION_RISK_SILENT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a deployment may tune; times are session time."""
+
+    risk_heartbeat_age_ns_max: int = 2 * SECOND_NS
+    """older signs of life of risk refuse every new order"""
+    approval_kept_ns: int = 60 * SECOND_NS
+    """how long past its expiry a used approval is remembered by id"""
+    ended_order_kept_ns: int = 10 * SECOND_NS
+    """how long an ended order is remembered for what a venue still says about it"""
+    is_paced: bool = False
+    """True: slices are complete only with risk's own watermark, so risk is alive by construction"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A no, with its reason for a person."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """All that an answer depends on."""
+
+    state: ExecutionState
+    event: Input
+    context: Context
+    rules: Rules
+
+    @property
+    def approved(self) -> ApprovedOrder:
+        """The record asked about."""
+        record: ApprovedOrder = self.event.record
+        return record
+
+
+def refusal(question: Question) -> Refusal | None:
+    """The first reason against an approval, or None. That its id is new is the caller's check."""
+    is_cancel = question.approved.action is OrderAction.CANCEL
+    checks = (*_ALWAYS, *(_OF_CANCELS if is_cancel else _OF_ORDERS))
+    for check in checks:
+        found = check(question)
+        if found is not None:
+            return found
+    return None
+
+
+def is_answered(state: ExecutionState, approved: ApprovedOrder) -> bool:
+    """Whether an approval of that id has been answered or is being carried out."""
+    approval_id = approved.approval.approval_id
+    if approval_id in state.used:
+        return True
+    order = state.known_order(approved.order.client_order_id)
+    if order is None:
+        return False
+    return approval_id in (order.approval_id, *(cancel.approval_id for cancel in order.cancels))
+
+
+def _no(code: str, reason: str) -> Refusal:
+    return Refusal(code=str(code), reason=reason)
+
+
+def _verdict(question: Question) -> Refusal | None:
+    verdict = question.event.verdict
+    if verdict:
+        return _no(f"EXECUTION_{verdict}", f"The approval does not verify: {verdict}.")
+    return None
+
+
+def _run_and_mode(question: Question) -> Refusal | None:
+    approval, context = question.approved.approval, question.context
+    if approval.run_id != context.run_id:
+        return _no(Code.WRONG_RUN, f"Approved for run {approval.run_id}; this is {context.run_id}.")
+    if approval.mode.value != context.mode:
+        return _no(Code.WRONG_MODE, f"Approved for {approval.mode.value}; this is {context.mode}.")
+    return None
+
+
+def _account(question: Question) -> Refusal | None:
+    order, approval = question.approved.order, question.approved.approval
+    if approval.account_id != order.account_id:
+        return _no(
+            Code.WRONG_ACCOUNT,
+            f"Approved for account {approval.account_id}; the order names {order.account_id}.",
+        )
+    account = question.state.accounts.get(order.account_id)
+    if account is None:
+        return _no(Code.WRONG_ACCOUNT, f"Account {order.account_id} is not configured.")
+    if account.shard != question.context.shard:
+        return _no(
+            Code.WRONG_ACCOUNT,
+            f"Account {order.account_id} lives on shard {account.shard}.",
+        )
+    return None
+
+
+def _expiry(question: Question) -> Refusal | None:
+    expires_ns, session_ns = question.approved.approval.expires_ns, question.event.session_ns
+    if session_ns >= expires_ns:
+        return _no(Code.EXPIRED, f"Expired {session_ns - expires_ns} ns ago.")
+    return None
+
+
+def _action(question: Question) -> Refusal | None:
+    approved = question.approved
+    if approved.action is OrderAction.AMEND:
+        return _no(Code.ACTION_NOT_SUPPORTED, "Amending is not supported; cancel and order anew.")
+    if approved.approval.child_count != 1:
+        return _no(
+            Code.SCHEDULE_NOT_SUPPORTED,
+            f"The approval covers {approved.approval.child_count} sends; plain orders have one.",
+        )
+    if approved.order.quantity <= 0:
+        return _no(Code.NOT_POSITIVE, f"Quantity {approved.order.quantity} is not positive.")
+    return None
+
+
+def _order_id_is_new(question: Question) -> Refusal | None:
+    order_id = question.approved.order.client_order_id
+    if question.state.known_order(order_id) is not None:
+        return _no(Code.DUPLICATE_ORDER, f"Order {order_id} was sent under another approval.")
+    return None
+
+
+def _destination(question: Question) -> Refusal | None:
+    order, state = question.approved.order, question.state
+    if order.instrument_id not in state.instruments:
+        return _no(Code.UNKNOWN_INSTRUMENT, f"{order.instrument_id} is not configured.")
+    venue = state.venues.get(order.venue)
+    if venue is None:
+        return _no(Code.UNKNOWN_VENUE, f"Venue {order.venue or '(none)'} is not configured.")
+    # On paper every venue is imitated; outside of it only what this build can reach.
+    is_paper = question.context.mode in (Mode.PAPER.value, Mode.BACKTEST.value)
+    if not is_paper and venue.adapter != PAPER_ADAPTER:
+        return _no(Code.UNKNOWN_VENUE, f"Adapter {venue.adapter} is not part of this build.")
+    return None
+
+
+def _trading_state(question: Question) -> Refusal | None:
+    board, approved = question.state.switchboard, question.approved
+    if switchboard.permits(board, approved):
+        return None
+    if switchboard.trading_state(board, approved.order) is TradingState.HALTED:
+        return _no(Code.TRADING_HALTED, "Trading is halted for a scope of this order.")
+    return _no(Code.TRADING_REDUCING, "Only reducing orders pass for a scope of this order.")
+
+
+def _risk_is_alive(question: Question) -> Refusal | None:
+    heartbeat, rules = question.state.heartbeat, question.rules
+    if rules.is_paced or heartbeat.is_paced:
+        return None
+    age_ns = question.event.session_ns - heartbeat.ts_event_ns
+    if age_ns > rules.risk_heartbeat_age_ns_max:
+        return _no(Code.RISK_SILENT, "Risk has not shown a sign of life for too long.")
+    return None
+
+
+def _target(question: Question) -> Refusal | None:
+    order = question.approved.order
+    target = question.state.known_order(order.client_order_id)
+    if target is None or target.approved.order.account_id != order.account_id:
+        return _no(Code.UNKNOWN_ORDER, f"Order {order.client_order_id} is not known.")
+    return None
+
+
+_Check = Callable[[Question], Refusal | None]
+_ALWAYS: Final[tuple[_Check, ...]] = (_verdict, _run_and_mode, _account, _expiry)
+_OF_ORDERS: Final[tuple[_Check, ...]] = (
+    _action,
+    _order_id_is_new,
+    _destination,
+    _trading_state,
+    _risk_is_alive,
+)
+# A cancel passes in every trading state, and whether or not risk still breathes.
+_OF_CANCELS: Final[tuple[_Check, ...]] = (_target,)

@@ -1,0 +1,293 @@
+"""Execution: carries out what risk approved, and nothing else.
+
+In:  control and config (all), ApprovedOrder and risk's Watermark of the shard, Trade and Quote.
+     VenueReports of external venues are understood, and not yet subscribed to.
+Out: OrderUpdate with the VenueCommand it sends, VenueReport of the paper venue, Fill, Incident.
+Invariants: an approval is carried out at most once and ends in exactly one terminal OrderUpdate;
+    nothing is sent that admission.py refuses; the fills of an order never exceed its quantity.
+
+The order life cycle and the paper venue are two cores. This one hands commands from the first to
+the second and reports back, all within one input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+from tapeline.accounting.numbers import exact
+from tapeline.contracts import topics
+from tapeline.contracts.config import Account, Instrument, Venue
+from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
+from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.orders import (
+    ApprovedOrder,
+    CommandKind,
+    Fill,
+    OrderAction,
+    OrderStatus,
+    OrderUpdate,
+    VenueCommand,
+    VenueReport,
+)
+from tapeline.contracts.system import Watermark
+from tapeline.execution import admission, bookkeeping, life_cycle, switchboard
+from tapeline.execution import state as state_of
+from tapeline.execution.admission import Code, Question, Rules
+from tapeline.execution.order_table import TERMINAL, Trigger, next_status
+from tapeline.execution.state import ExecutionState, LiveOrder, PendingCancel, RiskHeartbeat
+from tapeline.execution.transcript import Transcript
+from tapeline.execution.venues.arrival import earliest
+from tapeline.execution.venues.paper import PaperVenue, remember
+from tapeline.runtime.core import Context, Input, InputTopic, Output, Pacing, TimerFired
+
+DEFAULT_RULES: Final = Rules()
+TICKS: Final = (Trade, Quote)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCore:
+    """One shard of execution."""
+
+    context: Context
+    rules: Rules = DEFAULT_RULES
+
+    inputs: ClassVar[tuple[InputTopic, ...]] = (
+        InputTopic(
+            topic=topics.CONTROL,
+            is_own=False,
+            pacing=Pacing.UNPACED,
+            is_first=True,
+            is_critical=True,
+        ),
+        InputTopic(topic=topics.CONFIG, is_own=False, pacing=Pacing.UNPACED, is_critical=True),
+        InputTopic(topic=topics.APPROVED_ORDERS, is_own=True, is_critical=True),
+        InputTopic(topic=topics.TICKS, is_own=False),
+    )
+    outputs: ClassVar[tuple[str, ...]] = (
+        topics.VENUE_REPORTS,
+        topics.ORDER_UPDATES,
+        topics.FILLS,
+        topics.ACCOUNT_EVENTS,
+    )
+    watermark_topics: ClassVar[tuple[str, ...]] = (
+        topics.ORDER_UPDATES,
+        topics.FILLS,
+        topics.ACCOUNT_EVENTS,
+    )
+
+    @property
+    def paper(self) -> PaperVenue:
+        """The venue inside this core."""
+        return PaperVenue(self.context.run_id)
+
+    def initial(self) -> ExecutionState:
+        """State before the first input."""
+        return ExecutionState()
+
+    def next_due_ns(self, state: ExecutionState) -> int | None:
+        """When the paper venue or the housekeeping needs the clock, session time."""
+        return earliest(state.housekeeping_ns, state.paper.due_ns)
+
+    def dump(self, state: ExecutionState) -> bytes:
+        """Canonical bytes of the state."""
+        return state_of.dump(state)
+
+    def load(self, data: bytes) -> ExecutionState:
+        """Inverse of `dump`."""
+        return state_of.load(data)
+
+    # ---- decide
+
+    def decide(self, state: ExecutionState, event: Input) -> Sequence[Output]:
+        """What follows from an input; does not change the state."""
+        record = event.record
+        # Most inputs are ticks that concern no order: they must cost next to nothing.
+        if isinstance(record, TICKS) and record.instrument_id not in state.paper.by_instrument:
+            return ()
+        return self._decide(state, event)
+
+    @exact
+    def _decide(self, state: ExecutionState, event: Input) -> Sequence[Output]:
+        talk = Transcript(self.context, event, state, self.evolve)
+        record = event.record
+        match record:
+            case Trade() | Quote():
+                self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
+            case ApprovedOrder():
+                self._on_approved(talk, state)
+            case SetTradingState() | CancelAll() | Flatten():
+                self._on_control(talk, state)
+            case TimerFired():
+                self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
+            case VenueReport():
+                life_cycle.hear(talk, record, None)
+            case Account() | Instrument() | Venue():
+                fault = bookkeeping.config_fault(state, record)
+                if fault:
+                    talk.incident("CONFIG_IGNORED", f"{type(record).__name__}: {fault}.")
+        return talk.outputs
+
+    def _hear_paper(
+        self,
+        talk: Transcript,
+        reports: Iterable[VenueReport],
+        causation_id: str | None = None,
+    ) -> None:
+        for report in reports:
+            order = talk.state.known_order(report.client_order_id)
+            correlation_id = talk.correlation_id if order is None else order.correlation_id
+            talk.report(report, correlation_id, causation_id)
+            life_cycle.hear(talk, report, report.report_id)
+
+    def _on_approved(self, talk: Transcript, state: ExecutionState) -> None:
+        approved: ApprovedOrder = talk.event.record
+        if admission.is_answered(state, approved):
+            talk.incident(
+                Code.REUSED,
+                f"Approval {approved.approval.approval_id} came again; nothing was sent.",
+            )
+            return
+        # The id counts as used from here on, whatever the answer.
+        talk.state = bookkeeping.approval_seen(state, talk.event, self.rules)
+        refusal = admission.refusal(
+            Question(state=state, event=talk.event, context=self.context, rules=self.rules)
+        )
+        if refusal is not None:
+            update = life_cycle.denied(approved, refusal.code, refusal.reason, talk.session_ns)
+            talk.update(update, talk.correlation_id)
+        elif approved.action is OrderAction.CANCEL:
+            self._cancel(talk, approved)
+        else:
+            self._submit(talk, approved)
+
+    def _submit(self, talk: Transcript, approved: ApprovedOrder) -> None:
+        status = next_status(OrderStatus.APPROVED, Trigger.SUBMIT)
+        assert status is not None
+        order = LiveOrder(
+            approved=approved, correlation_id=talk.correlation_id, status=OrderStatus.APPROVED
+        )
+        update = life_cycle.update_of(order, status, talk.session_ns)
+        self._send(talk, update, self._command(talk, CommandKind.SUBMIT, approved))
+
+    def _cancel(self, talk: Transcript, approved: ApprovedOrder) -> None:
+        order = talk.state.known_order(approved.order.client_order_id)
+        assert order is not None, "admission has looked it up"
+        approval = approved.approval
+        cancel = PendingCancel(approval_id=approval.approval_id, decision_id=approval.decision_id)
+        if order.status in TERMINAL:
+            update = life_cycle.cancel_update(order, cancel, talk.session_ns)
+            talk.update(update, talk.correlation_id)
+            return
+        status = next_status(order.status, Trigger.REQUEST_CANCEL)
+        assert status is not None
+        update = replace(
+            life_cycle.update_of(order, status, talk.session_ns),
+            approval_id=cancel.approval_id,
+            decision_id=cancel.decision_id,
+        )
+        self._send(talk, update, self._command(talk, CommandKind.CANCEL, approved))
+
+    def _on_control(self, talk: Transcript, state: ExecutionState) -> None:
+        record = talk.event.record
+        code = switchboard.ignored_because(state.switchboard, talk.event, self.context.run_id)
+        if code:
+            talk.incident(code, f"A {type(record).__name__} of {record.operator} was ignored.")
+            return
+        if isinstance(record, SetTradingState):
+            return
+        spares = isinstance(record, Flatten) or record.spares_protective
+        for order_id in sorted(state.orders):
+            order = state.orders[order_id]
+            if not switchboard.is_covered(record, order.approved.order):
+                continue
+            if order.status is OrderStatus.PENDING_CANCEL or (
+                spares and order.approved.order.is_reduce_only
+            ):
+                continue
+            status = next_status(order.status, Trigger.REQUEST_CANCEL)
+            assert status is not None
+            update = replace(
+                life_cycle.update_of(order, status, talk.session_ns),
+                reason=f"{type(record).__name__} {record.command_id}",
+            )
+            # Covered by the order's own approval: a cancel by the kill switch needs no other.
+            self._send(talk, update, self._command(talk, CommandKind.CANCEL, order.approved))
+
+    def _command(
+        self, talk: Transcript, kind: CommandKind, approved: ApprovedOrder
+    ) -> VenueCommand:
+        return VenueCommand(
+            command_id=talk.derived("VenueCommand"),
+            kind=kind,
+            venue=approved.order.venue,
+            child_index=0,
+            client_order_id=approved.order.client_order_id,
+            quantity=approved.order.quantity,
+            approved=approved,
+            ts_event_ns=talk.session_ns,
+        )
+
+    def _send(self, talk: Transcript, update: OrderUpdate, command: VenueCommand) -> None:
+        """Says the command and, where the venue is on paper, hears its answer at once."""
+        paper = talk.state.paper
+        event_id = talk.update(replace(update, command=command), talk.correlation_id)
+        self._hear_paper(talk, self.paper.decide(paper, command, talk.session_ns), event_id)
+
+    # ---- evolve
+
+    def evolve(self, state: ExecutionState, event: Input | Output) -> ExecutionState:
+        """State after an input or one of the core's own outputs."""
+        record = event.record
+        if isinstance(record, TICKS) and remember(state.paper, record):
+            return state
+        if isinstance(event, Output):
+            return self._evolve_output(state, event)
+        return self._evolve_input(state, event)
+
+    @exact
+    def _evolve_input(self, state: ExecutionState, event: Input) -> ExecutionState:
+        record = event.record
+        match record:
+            case Trade() | Quote():
+                return replace(state, paper=self.paper.evolve(state.paper, record))
+            case Watermark():
+                return self._after_watermark(state, event)
+            case ApprovedOrder():
+                return bookkeeping.approval_seen(state, event, self.rules)
+            case SetTradingState() | CancelAll() | Flatten():
+                board = switchboard.evolved(state.switchboard, event, self.context.run_id)
+                return replace(state, switchboard=board)
+            case TimerFired():
+                state = bookkeeping.housekept(state, record.ts_event_ns)
+                return replace(state, paper=self.paper.evolve(state.paper, record))
+            case Account() | Instrument() | Venue():
+                if bookkeeping.config_fault(state, record):
+                    return state
+                state = bookkeeping.configured(state, record)
+                return replace(state, paper=self.paper.evolve(state.paper, record))
+        return state
+
+    def _after_watermark(self, state: ExecutionState, event: Input) -> ExecutionState:
+        record: Watermark = event.record
+        is_risks = record.source == f"risk/{self.context.shard}"
+        if event.topic != topics.APPROVED_ORDERS or not is_risks:
+            return state
+        beat = RiskHeartbeat(ts_event_ns=record.ts_event_ns, is_paced=record.is_paced)
+        return replace(state, heartbeat=beat)
+
+    @exact
+    def _evolve_output(self, state: ExecutionState, event: Output) -> ExecutionState:
+        record = event.record
+        match record:
+            case OrderUpdate():
+                state = bookkeeping.updated(state, record, self.rules)
+                if record.command is not None:
+                    paper = self.paper.evolve(state.paper, record.command)
+                    state = replace(state, paper=paper)
+            case Fill():
+                state = bookkeeping.filled(state, record)
+            case VenueReport():
+                state = replace(state, paper=self.paper.evolve(state.paper, record))
+        return state

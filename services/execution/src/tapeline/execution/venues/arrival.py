@@ -1,0 +1,117 @@
+"""How orders reach the paper venue, whether it takes them, and when it looks at them again."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from tapeline.accounting.numbers import ZERO, is_multiple
+from tapeline.contracts.config import Instrument
+from tapeline.contracts.orders import Order, OrderType, Side, TimeInForce, VenueCommand
+from tapeline.execution.venues.matching import Prices, is_marketable
+from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState
+
+DAY_NS: Final = 86_400_000_000_000
+
+
+def arrival_ns(state: PaperState, command: VenueCommand) -> int:
+    """When a command reaches its venue."""
+    venue = state.venues.get(command.venue)
+    return command.ts_event_ns + (0 if venue is None else venue.latency_ns)
+
+
+def expires_ns(order: Order, arrives_ns: int) -> int | None:
+    """First instant at which an order no longer works: DAY ends with the UTC day of arrival."""
+    if order.time_in_force is TimeInForce.DAY:
+        return (arrives_ns // DAY_NS + 1) * DAY_NS
+    if order.time_in_force is TimeInForce.GTD:
+        return order.expire_time_ns
+    return None
+
+
+def earliest(*times: int | None) -> int | None:
+    """The first of the times that are there."""
+    return min((time for time in times if time is not None), default=None)
+
+
+def dues(held: PaperOrder) -> list[int]:
+    """Times at which an order needs the clock."""
+    times = [held.cancel_ns, held.expires_ns, None if held.is_accepted else held.arrival_ns]
+    return [time for time in times if time is not None]
+
+
+def is_due(held: PaperOrder, now_ns: int) -> bool:
+    """Whether one of those times has come."""
+    return any(time <= now_ns for time in dues(held))
+
+
+def next_due_ns(state: PaperState, now_ns: int) -> int | None:
+    """The first time behind `now_ns` at which some order needs the clock."""
+    times = (time for held in state.orders.values() for time in dues(held) if time > now_ns)
+    return min(times, default=None)
+
+
+def reducible(state: PaperState, order: Order) -> Decimal:
+    """How much an order may fill: all of it, or for reduce-only what the account holds against."""
+    if not order.is_reduce_only:
+        return order.quantity
+    account = state.accounts.get(order.account_id, PaperAccount())
+    position = account.positions.get(order.instrument_id, ZERO)
+    return max(-position if order.side is Side.BUY else position, ZERO)
+
+
+def has_increments(instrument: Instrument) -> bool:
+    """Whether prices and quantities of an instrument have a grid at all."""
+    return instrument.tick_size > 0 and instrument.lot_size > 0
+
+
+def fault(state: PaperState, held: PaperOrder) -> str:
+    """Why an order cannot be taken whatever the market does, or empty. Said at once."""
+    order = held.order
+    instrument = state.instruments.get(order.instrument_id)
+    if instrument is None or order.venue not in state.venues:
+        return "the instrument is not traded here"
+    return (
+        _quantity_fault(order, instrument)
+        or _price_fault(order, instrument)
+        or _terms_fault(order, held.arrival_ns)
+    )
+
+
+def _quantity_fault(order: Order, instrument: Instrument) -> str:
+    if order.quantity <= 0 or not is_multiple(order.quantity, instrument.lot_size):
+        return f"quantity is not a positive multiple of the lot {instrument.lot_size}"
+    if order.quantity < instrument.quantity_min:
+        return f"quantity is below the minimum {instrument.quantity_min}"
+    return ""
+
+
+def _price_fault(order: Order, instrument: Instrument) -> str:
+    if order.order_type is OrderType.MARKET:
+        return "a market order has no limit price" if order.limit_price is not None else ""
+    if order.order_type is not OrderType.LIMIT:
+        return f"{order.order_type.value} is not supported"
+    limit = order.limit_price
+    if limit is None or limit <= 0 or not is_multiple(limit, instrument.tick_size):
+        return f"limit price is not a positive multiple of the tick {instrument.tick_size}"
+    return ""
+
+
+def _terms_fault(order: Order, arrives_ns: int) -> str:
+    if order.is_post_only and (
+        order.order_type is OrderType.MARKET
+        or order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
+    ):
+        return "post only: such an order can only take liquidity"
+    if order.time_in_force is TimeInForce.GTD and (order.expire_time_ns or 0) <= arrives_ns:
+        return "its expiry is missing or over"
+    return ""
+
+
+def standing_fault(state: PaperState, order: Order, prices: Prices | None) -> str:
+    """Why an order is rejected on arrival in a market of these prices, or empty."""
+    if order.is_reduce_only and not reducible(state, order):
+        return "reduce only: there is nothing to reduce"
+    if order.is_post_only and prices is not None and is_marketable(order, prices):
+        return "post only: it would take liquidity"
+    return ""

@@ -1,0 +1,151 @@
+"""When a tick fills an order on paper, at what price and how much of it.
+
+The rules err against us. A market order pays the ask or earns the bid; where only trades are known,
+half a spread is added or taken off. A marketable limit order does the same while the market stays
+within its limit. A resting limit order fills at its limit, and only when a quote crosses it or a
+trade prints strictly through it: at the limit itself, others stood before us in the queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, TypeAlias
+
+from tapeline.accounting.numbers import (
+    ONE,
+    ZERO,
+    price_from_float,
+    round_down_to_lot,
+    round_down_to_tick,
+    round_up_to_tick,
+)
+from tapeline.contracts.config import Instrument, Venue
+from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
+from tapeline.execution.venues.paper_state import PaperOrder, Stance
+
+Tick: TypeAlias = Trade | Quote
+QUOTE_AGE_NS_MAX: Final = 5_000_000_000
+"""A quote older than that says nothing about the price of a trade."""
+_AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a tick means for takers, rounded to the tick size against them."""
+
+    buy: Decimal | None
+    """paid by a buyer; None: nothing is offered"""
+    sell: Decimal | None
+    """earned by a seller; None: nothing is bid"""
+    traded: Decimal | None
+    """the tick's own trade, unrounded; None for a quote"""
+    buy_size: Decimal | None
+    """quantity that a buyer finds; None: the feed does not say"""
+    sell_size: Decimal | None
+
+    def taken(self, side: Side) -> Decimal | None:
+        """Price for a taker."""
+        return self.buy if side is Side.BUY else self.sell
+
+    def size(self, side: Side) -> Decimal | None:
+        """Quantity that an order of a side finds."""
+        return self.buy_size if side is Side.BUY else self.sell_size
+
+
+def prices_of(tick: Tick, quote: Quote | None, instrument: Instrument, venue: Venue) -> Prices:
+    """Prices of a tick; `quote` is the last one before a trade, if any."""
+    if isinstance(tick, Quote):
+        bid, ask = _positive(tick.bid_price), _positive(tick.ask_price)
+        if bid is not None and ask is not None:
+            bid, ask = min(bid, ask), max(bid, ask)
+        traded, buy_size, sell_size = None, _positive(tick.ask_size), _positive(tick.bid_size)
+    else:
+        traded = _positive(tick.price)
+        bid, ask = _around(traded, tick, quote, venue.half_spread_rate)
+        buy_size = sell_size = _positive(tick.size)
+    step = instrument.tick_size
+    return Prices(
+        None if ask is None else round_up_to_tick(ask, step),
+        None if bid is None else (round_down_to_tick(bid, step) or None),
+        traded,
+        buy_size,
+        sell_size,
+    )
+
+
+def _positive(value: float) -> Decimal | None:
+    return price_from_float(value) if value > 0 else None
+
+
+def _around(
+    traded: Decimal | None, tick: Trade, quote: Quote | None, half_spread_rate: Decimal
+) -> tuple[Decimal | None, Decimal | None]:
+    """Bid and ask around a trade: the last quote's, never better than the trade itself."""
+    if traded is None:
+        return None, None
+    if quote is not None and tick.ts_event_ns - quote.ts_event_ns <= QUOTE_AGE_NS_MAX:
+        bid, ask = _positive(quote.bid_price), _positive(quote.ask_price)
+        if bid is not None and ask is not None:
+            return min(bid, ask, traded), max(bid, ask, traded)
+    return traded * (ONE - half_spread_rate), traded * (ONE + half_spread_rate)
+
+
+def is_marketable(order: Order, prices: Prices) -> bool:
+    """Whether an order would take liquidity at these prices."""
+    price = prices.taken(order.side)
+    if price is None:
+        return False
+    if order.limit_price is None:
+        return True
+    return price <= order.limit_price if order.side is Side.BUY else price >= order.limit_price
+
+
+def stance_at(held: PaperOrder, before: Prices | None, now: Prices) -> Stance:
+    """How an order stands to an eligible tick; `before` is the market it arrived in, if known."""
+    order = held.order
+    if order.order_type is OrderType.MARKET:
+        return Stance.TAKING
+    if order.time_in_force in _AT_ONCE:
+        return Stance.TAKING if is_marketable(order, now) else Stance.RESTING
+    stance = held.stance
+    if stance is Stance.ARRIVING:
+        stance = Stance.TAKING if is_marketable(order, before or now) else Stance.RESTING
+    if stance is Stance.TAKING and not is_marketable(order, now):
+        return Stance.RESTING
+    return stance
+
+
+def fill_price(
+    order: Order, stance: Stance, prices: Prices
+) -> tuple[Decimal, LiquiditySide] | None:
+    """Price and liquidity side at which a tick fills an order, or None."""
+    taken = prices.taken(order.side)
+    if stance is Stance.TAKING:
+        return None if taken is None else (taken, LiquiditySide.TAKER)
+    limit = order.limit_price
+    if limit is None or order.time_in_force in _AT_ONCE:
+        return None
+    if prices.traded is None:
+        is_hit = is_marketable(order, prices)
+    elif order.side is Side.BUY:
+        is_hit = prices.traded < limit
+    else:
+        is_hit = prices.traded > limit
+    return (limit, LiquiditySide.MAKER) if is_hit else None
+
+
+def fill_quantity(
+    wanted: Decimal, size: Decimal | None, taken: Decimal, lot_size: Decimal, venue: Venue
+) -> Decimal:
+    """How much of `wanted` a tick of some size gives.
+
+    One order takes at most the venue's share of the size, and all our orders together (`taken` so
+    far) at most the size. Without a limit, or where the feed does not say, all of it.
+    """
+    if size is None or not venue.participation_max:
+        return wanted
+    share = round_down_to_lot(size * venue.participation_max, lot_size)
+    left = round_down_to_lot(max(size - taken, ZERO), lot_size)
+    return min(wanted, share, left)

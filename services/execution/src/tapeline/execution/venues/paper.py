@@ -1,0 +1,439 @@
+"""The paper venue: an exchange imitated against the tick stream, a pure core of its own.
+
+In:  VenueCommand, Trade, Quote, TimerFired, and Instrument, Account, Venue from config.
+Out: VenueReport, as from any venue.
+
+Commands take the venue's latency to arrive. An order is filled by ticks that happened after its
+arrival, by the rules of matching.py, in time priority. The venue keeps its own ledger of cash and
+positions, by which the others' books can be checked.
+
+Invariants: no order fills beyond its quantity; what the ledger holds is the fold of its FILLED
+reports; every order ends at most once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Final, TypeAlias
+
+from tapeline.accounting.numbers import ZERO, exact, fixed, notional, quantize_money
+from tapeline.contracts.config import Account, Instrument, Venue
+from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.orders import (
+    CommandKind,
+    LiquiditySide,
+    Order,
+    ReportKind,
+    Side,
+    TimeInForce,
+    VenueCommand,
+    VenueReport,
+)
+from tapeline.execution.venues import arrival
+from tapeline.execution.venues.matching import (
+    Prices,
+    Tick,
+    fill_price,
+    fill_quantity,
+    prices_of,
+    stance_at,
+)
+from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState, Stance
+from tapeline.runtime.core import TimerFired
+from tapeline.runtime.ids import derive_id
+
+PaperEvent: TypeAlias = (
+    VenueCommand | Trade | Quote | TimerFired | Account | Instrument | Venue | VenueReport
+)
+_ENDS: Final = (ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperVenue:
+    """Both functions of the core; `run_id` goes into every id."""
+
+    run_id: str
+
+    @exact
+    def decide(
+        self, state: PaperState, event: PaperEvent, session_ns: int
+    ) -> tuple[VenueReport, ...]:
+        """What the venue answers to an event; does not change the state."""
+        if isinstance(event, Trade | Quote):
+            if event.instrument_id not in state.by_instrument:
+                return ()
+            return _Visit(self, state, session_ns).tick(event)
+        if isinstance(event, VenueCommand):
+            return _Visit(self, state, session_ns).command(event)
+        if isinstance(event, TimerFired):
+            return _Visit(self, state, session_ns).timer(event)
+        return ()
+
+    @exact
+    def evolve(self, state: PaperState, event: PaperEvent) -> PaperState:
+        """State after an event or one of the venue's own reports."""
+        if isinstance(event, Trade | Quote):
+            return _seen(state, event)
+        if isinstance(event, VenueReport):
+            return _reported(state, event)
+        if isinstance(event, VenueCommand):
+            return self._commanded(state, event)
+        if isinstance(event, TimerFired):
+            return replace(state, due_ns=arrival.next_due_ns(state, event.ts_event_ns))
+        return _configured(state, event)
+
+    def _commanded(self, state: PaperState, command: VenueCommand) -> PaperState:
+        order_id, arrives_ns = command.client_order_id, arrival.arrival_ns(state, command)
+        is_on_its_way = arrives_ns > command.ts_event_ns
+        due_ns = arrives_ns if is_on_its_way else None
+        if command.kind is CommandKind.CANCEL and order_id in state.orders:
+            held = state.orders[order_id]
+            held = replace(held, cancel_ns=arrival.earliest(held.cancel_ns, arrives_ns))
+        elif command.kind is CommandKind.SUBMIT and order_id not in state.orders:
+            held = self._held(state, command)
+            ids = state.by_instrument.get(held.order.instrument_id, ())
+            state = replace(
+                state,
+                sequence=held.sequence,
+                by_instrument={**state.by_instrument, held.order.instrument_id: (*ids, order_id)},
+            )
+            due_ns = arrival.earliest(due_ns, held.expires_ns)
+        else:
+            return state
+        return replace(
+            state,
+            orders={**state.orders, order_id: held},
+            due_ns=arrival.earliest(state.due_ns, due_ns),
+        )
+
+    def _held(self, state: PaperState, command: VenueCommand) -> PaperOrder:
+        """The venue's record of a submitted order."""
+        order, arrives_ns = command.approved.order, arrival.arrival_ns(state, command)
+        return PaperOrder(
+            order=order,
+            venue_order_id=self.derived(command.venue, command.client_order_id, "VenueOrder"),
+            sequence=state.sequence + 1,
+            arrival_ns=arrives_ns,
+            expires_ns=arrival.expires_ns(order, arrives_ns),
+        )
+
+    def derived(self, venue: str, cause: str, kind: str, index: int = 0) -> str:
+        """An id as the venue gives it."""
+        return derive_id(self.run_id, f"venue/{venue}", cause, kind, index)
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One event's way through the venue: a local state, and the reports so far."""
+
+    venue: PaperVenue
+    state: PaperState
+    session_ns: int
+    reports: list[VenueReport] = field(default_factory=list)
+    taken: dict[Side, Decimal] = field(default_factory=dict)
+    """of the tick's size, by our orders"""
+
+    # ---- events
+
+    def command(self, command: VenueCommand) -> tuple[VenueReport, ...]:
+        if command.kind is CommandKind.SUBMIT:
+            self._submit(command)
+        elif command.kind is CommandKind.CANCEL:
+            self._cancel(command)
+        else:
+            self._query(command)
+        return tuple(self.reports)
+
+    def _submit(self, command: VenueCommand) -> None:
+        known = self.state.orders.get(command.client_order_id)
+        if known is not None:
+            self.reports.append(self._answer(command, known, ReportKind.ACCEPTED, ""))
+            return
+        self.state = self.venue.evolve(self.state, command)
+        held = self.state.orders[command.client_order_id]
+        reason = arrival.fault(self.state, held)
+        if reason:
+            self._report(held, ReportKind.REJECTED, command.ts_event_ns, reason)
+        elif held.arrival_ns <= self.session_ns:
+            self._arrive(held)
+
+    def _cancel(self, command: VenueCommand) -> None:
+        held = self.state.orders.get(command.client_order_id)
+        if held is None:
+            kind, reason = ReportKind.CANCEL_REJECTED, "the order is not open"
+            self.reports.append(self._answer(command, None, kind, reason))
+        elif (arrives_ns := arrival.arrival_ns(self.state, command)) <= self.session_ns:
+            self._report(held, ReportKind.CANCELED, arrives_ns)
+
+    def _query(self, command: VenueCommand) -> None:
+        held = self.state.orders.get(command.client_order_id)
+        kind = ReportKind.NOT_FOUND if held is None else ReportKind.ACCEPTED
+        self.reports.append(self._answer(command, held, kind, ""))
+
+    def timer(self, event: TimerFired) -> tuple[VenueReport, ...]:
+        due = [
+            held for held in self.state.orders.values() if arrival.is_due(held, event.ts_event_ns)
+        ]
+        for held in sorted(due, key=lambda held: held.sequence):
+            self._advance(held, event.ts_event_ns, event.ts_event_ns)
+        return tuple(self.reports)
+
+    def tick(self, tick: Tick) -> tuple[VenueReport, ...]:
+        for order_id in self.state.by_instrument[tick.instrument_id]:
+            held = self.state.orders[order_id]
+            # Arrivals and cancels at the instant of a tick come behind it, expiry before it.
+            if not self._advance(held, tick.ts_event_ns - 1, tick.ts_event_ns):
+                continue
+            held = self.state.orders[order_id]
+            if tick.ts_event_ns > held.arrival_ns:
+                self._match(held, tick)
+        return tuple(self.reports)
+
+    # ---- one order
+
+    def _advance(self, held: PaperOrder, arrived_ns: int, expired_ns: int) -> bool:
+        """What has become of an order by now; False when it ended."""
+        if not held.is_accepted and held.arrival_ns <= arrived_ns and not self._arrive(held):
+            return False
+        if held.cancel_ns is not None and held.cancel_ns <= arrived_ns:
+            self._report(held, ReportKind.CANCELED, held.cancel_ns)
+            return False
+        if held.expires_ns is not None and held.expires_ns <= expired_ns:
+            self._report(held, ReportKind.EXPIRED, held.expires_ns, "its time is over")
+            return False
+        return True
+
+    def _arrive(self, held: PaperOrder) -> bool:
+        """Accepts an order, or rejects it and returns False."""
+        prices = prices_before(self.state, held.order)
+        reason = arrival.standing_fault(self.state, held.order, prices)
+        kind = ReportKind.REJECTED if reason else ReportKind.ACCEPTED
+        self._report(held, kind, held.arrival_ns, reason)
+        return not reason
+
+    def _match(self, held: PaperOrder, tick: Tick) -> None:
+        order, state = held.order, self.state
+        instrument, venue = state.instruments[order.instrument_id], state.venues[order.venue]
+        now = prices_of(tick, state.quotes.get(order.instrument_id), instrument, venue)
+        stance = stance_at(held, prices_before(state, order), now)
+        if stance is Stance.TAKING and order.is_post_only:
+            reason = "post only: it would take liquidity"
+            self._report(held, ReportKind.CANCELED, tick.ts_event_ns, reason)
+            return
+        hit = fill_price(order, stance, now)
+        wanted = min(held.leaves_quantity, arrival.reducible(state, order))
+        quantity = ZERO
+        if hit is not None:
+            size, taken = now.size(order.side), self.taken.get(order.side, ZERO)
+            quantity = fill_quantity(wanted, size, taken, instrument.lot_size, venue)
+        if order.time_in_force is TimeInForce.FOK and quantity < held.leaves_quantity:
+            quantity = ZERO
+        if hit is not None and quantity > 0:
+            self.taken[order.side] = self.taken.get(order.side, ZERO) + quantity
+            self._fill(held, quantity, hit, tick.ts_event_ns)
+        self._end_if_spent(order, tick.ts_event_ns)
+
+    def _end_if_spent(self, order: Order, now_ns: int) -> None:
+        held = self.state.orders.get(order.client_order_id)
+        if held is None:
+            return
+        if order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
+            reason = f"{order.time_in_force.value}: the first tick gave no more"
+            self._report(held, ReportKind.CANCELED, now_ns, reason)
+        elif order.is_reduce_only and not arrival.reducible(self.state, order):
+            self._report(held, ReportKind.CANCELED, now_ns, "reduce only: nothing is left")
+
+    # ---- reports
+
+    def _fill(
+        self,
+        held: PaperOrder,
+        quantity: Decimal,
+        hit: tuple[Decimal, LiquiditySide],
+        now_ns: int,
+    ) -> None:
+        order, (price, liquidity_side) = held.order, hit
+        instrument, venue = (
+            self.state.instruments[order.instrument_id],
+            self.state.venues[order.venue],
+        )
+        is_maker = liquidity_side is LiquiditySide.MAKER
+        rate = venue.maker_fee_rate if is_maker else venue.taker_fee_rate
+        value = notional(quantity, price, instrument.multiplier)
+        trade_id = self.venue.derived(order.venue, order.client_order_id, "Trade", held.fill_count)
+        plain = self._plain(held, ReportKind.FILLED, now_ns, "", cause=trade_id)
+        self._emit(
+            replace(
+                plain,
+                trade_id=trade_id,
+                price=fixed(price),
+                quantity=fixed(quantity),
+                commission=quantize_money(value * rate),
+                currency=instrument.currency,
+                liquidity_side=liquidity_side,
+            )
+        )
+
+    def _report(self, held: PaperOrder, kind: ReportKind, now_ns: int, reason: str = "") -> None:
+        self._emit(self._plain(held, kind, now_ns, reason, cause=held.order.client_order_id))
+
+    def _plain(
+        self, held: PaperOrder, kind: ReportKind, now_ns: int, reason: str, *, cause: str
+    ) -> VenueReport:
+        order = held.order
+        return VenueReport(
+            report_id=self.venue.derived(order.venue, cause, f"VenueReport/{kind.value}"),
+            account_id=order.account_id,
+            venue=order.venue,
+            kind=kind,
+            client_order_id=order.client_order_id,
+            venue_order_id=held.venue_order_id,
+            trade_id="",
+            currency="",
+            reason=reason,
+            ts_event_ns=now_ns,
+            ts_init_ns=self.session_ns,
+        )
+
+    def _answer(
+        self, command: VenueCommand, held: PaperOrder | None, kind: ReportKind, reason: str
+    ) -> VenueReport:
+        """An answer to a command that changes nothing at the venue."""
+        cause = command.command_id
+        return VenueReport(
+            report_id=self.venue.derived(command.venue, cause, f"VenueReport/{kind.value}"),
+            account_id=command.approved.order.account_id,
+            venue=command.venue,
+            kind=kind,
+            client_order_id=command.client_order_id,
+            venue_order_id="" if held is None else held.venue_order_id,
+            trade_id="",
+            currency="",
+            reason=reason,
+            ts_event_ns=command.ts_event_ns,
+            ts_init_ns=self.session_ns,
+        )
+
+    def _emit(self, report: VenueReport) -> None:
+        self.reports.append(report)
+        self.state = self.venue.evolve(self.state, report)
+
+
+def prices_before(state: PaperState, order: Order) -> Prices | None:
+    """The market as the venue last saw it, or None where it has not."""
+    quote = state.quotes.get(order.instrument_id)
+    last: Tick | None = state.trades.get(order.instrument_id)
+    if quote is not None and (last is None or quote.ts_event_ns >= last.ts_event_ns):
+        last = quote
+    if last is None:
+        return None
+    instrument, venue = state.instruments[order.instrument_id], state.venues[order.venue]
+    return prices_of(last, quote, instrument, venue)
+
+
+# ---- evolve
+
+
+def remember(state: PaperState, tick: Tick) -> bool:
+    """Keeps a tick as its instrument's last, in place, and says that this was all there was to do;
+    with an open order on the instrument it does nothing and returns False."""
+    if tick.instrument_id in state.by_instrument:
+        return False
+    _keep(state, tick)
+    return True
+
+
+def _keep(state: PaperState, tick: Tick) -> None:
+    if isinstance(tick, Quote):
+        state.quotes[tick.instrument_id] = tick
+    else:
+        state.trades[tick.instrument_id] = tick
+
+
+def _seen(state: PaperState, tick: Tick) -> PaperState:
+    order_ids = state.by_instrument.get(tick.instrument_id, ())
+    evolved = _with_stances(state, order_ids, tick)
+    _keep(evolved, tick)
+    return evolved
+
+
+def _with_stances(state: PaperState, order_ids: tuple[str, ...], tick: Tick) -> PaperState:
+    changed: dict[str, PaperOrder] = {}
+    for order_id in order_ids:
+        held = state.orders[order_id]
+        if held.stance is Stance.RESTING or tick.ts_event_ns <= held.arrival_ns:
+            continue
+        order = held.order
+        quote, venue = state.quotes.get(order.instrument_id), state.venues[order.venue]
+        now = prices_of(tick, quote, state.instruments[order.instrument_id], venue)
+        stance = stance_at(held, prices_before(state, order), now)
+        if stance is not held.stance:
+            changed[order_id] = replace(held, stance=stance)
+    return replace(state, orders={**state.orders, **changed}) if changed else state
+
+
+def _reported(state: PaperState, report: VenueReport) -> PaperState:
+    held = state.orders.get(report.client_order_id)
+    if held is None:
+        return state
+    if report.kind is ReportKind.ACCEPTED:
+        held = replace(held, is_accepted=True)
+        return replace(state, orders={**state.orders, report.client_order_id: held})
+    if report.kind is ReportKind.FILLED:
+        return _filled(state, held, report)
+    return _without(state, held) if report.kind in _ENDS else state
+
+
+def _filled(state: PaperState, held: PaperOrder, report: VenueReport) -> PaperState:
+    assert report.quantity is not None
+    assert report.price is not None
+    assert report.commission is not None
+    order = held.order
+    filled_quantity = fixed(held.filled_quantity + report.quantity)
+    assert filled_quantity <= order.quantity, "the venue filled more than was ordered"
+    is_bought = order.side is Side.BUY
+    signed = report.quantity if is_bought else -report.quantity
+    multiplier = state.instruments[order.instrument_id].multiplier
+    account = state.accounts.get(order.account_id, PaperAccount())
+    cash = account.cash.get(report.currency, ZERO)
+    paid = notional(signed, report.price, multiplier) + report.commission
+    position = account.positions.get(order.instrument_id, ZERO)
+    booked = PaperAccount(
+        cash={**account.cash, report.currency: fixed(cash - paid)},
+        positions={**account.positions, order.instrument_id: fixed(position + signed)},
+    )
+    state = replace(state, accounts={**state.accounts, order.account_id: booked})
+    held = replace(held, filled_quantity=filled_quantity, fill_count=held.fill_count + 1)
+    if filled_quantity == order.quantity:
+        return _without(state, held)
+    return replace(state, orders={**state.orders, order.client_order_id: held})
+
+
+def _without(state: PaperState, held: PaperOrder) -> PaperState:
+    order = held.order
+    orders = dict(state.orders)
+    del orders[order.client_order_id]
+    by_instrument = dict(state.by_instrument)
+    left = tuple(
+        order_id
+        for order_id in by_instrument.pop(order.instrument_id)
+        if order_id != order.client_order_id
+    )
+    if left:
+        by_instrument[order.instrument_id] = left
+    return replace(state, orders=orders, by_instrument=by_instrument)
+
+
+def _configured(state: PaperState, record: Account | Instrument | Venue) -> PaperState:
+    if isinstance(record, Instrument):
+        if not arrival.has_increments(record):
+            return state
+        instruments = {**state.instruments, record.instrument_id: record}
+        return replace(state, instruments=instruments)
+    if isinstance(record, Venue):
+        return replace(state, venues={**state.venues, record.venue: record})
+    if record.account_id in state.accounts:
+        return state
+    opened = PaperAccount(cash={record.base_currency: fixed(record.initial_cash)})
+    return replace(state, accounts={**state.accounts, record.account_id: opened})

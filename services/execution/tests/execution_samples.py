@@ -1,0 +1,392 @@
+"""Records for the tests, and a driver that steps the core as the Kafka driver does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from tapeline.contracts import topics
+from tapeline.contracts.config import Account, AssetClass, Instrument, Venue
+from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.market import AggressorSide, Quote, TickOrigin, Trade
+from tapeline.contracts.orders import (
+    Approval,
+    ApprovedOrder,
+    Fill,
+    Mode,
+    Order,
+    OrderAction,
+    OrderStatus,
+    OrderType,
+    OrderUpdate,
+    Side,
+    TimeInForce,
+    VenueReport,
+)
+from tapeline.contracts.risk import TradingState
+from tapeline.contracts.system import Incident, Watermark
+from tapeline.execution.admission import Rules
+from tapeline.execution.core import ExecutionCore
+from tapeline.execution.state import ExecutionState
+from tapeline.runtime.codec import Decoder, encode
+from tapeline.runtime.core import Context, Input, Output, TimerFired
+from tapeline.runtime.ids import content_id
+
+RUN = "run-1"
+CONTEXT = Context(run_id=RUN, service="execution", shard=0, mode="PAPER")
+SECOND = 1_000_000_000
+DAY = 86_400 * SECOND
+T0 = 17_000 * DAY + 15 * 3600 * SECOND
+"""a quarter to nothing in particular: 15:00 UTC of some day"""
+
+
+def dec(value: str | int) -> Decimal:
+    return Decimal(value)
+
+
+def account(**changes: Any) -> Account:
+    plain = Account(
+        account_id="a1",
+        shard=0,
+        base_currency="USD",
+        initial_cash=dec(100_000),
+        venue="PAPER",
+        mode=Mode.PAPER,
+        version=1,
+    )
+    return replace(plain, **changes)
+
+
+def instrument(**changes: Any) -> Instrument:
+    plain = Instrument(
+        instrument_id="SPY.ARCA",
+        symbol="SPY",
+        venue="ARCA",
+        asset_class=AssetClass.EQUITY,
+        currency="USD",
+        tick_size=dec("0.01"),
+        lot_size=dec(1),
+        quantity_min=dec(1),
+        notional_min=dec(1),
+        multiplier=dec(1),
+        sector="index",
+        calendar="XNYS",
+        is_permitted=True,
+        version=1,
+    )
+    return replace(plain, **changes)
+
+
+def venue(**changes: Any) -> Venue:
+    plain = Venue(
+        venue="PAPER",
+        adapter="paper",
+        maker_fee_rate=dec("0.0001"),
+        taker_fee_rate=dec("0.0005"),
+        half_spread_rate=dec("0.001"),
+        latency_ns=0,
+        participation_max=dec(0),
+        version=1,
+    )
+    return replace(plain, **changes)
+
+
+def order(name: str = "o1", **changes: Any) -> Order:
+    plain = Order(
+        client_order_id=name,
+        account_id="a1",
+        group_id="g1",
+        instrument_id="SPY.ARCA",
+        venue="PAPER",
+        side=Side.BUY,
+        order_type=OrderType.MARKET,
+        quantity=dec(10),
+        time_in_force=TimeInForce.GTC,
+        is_reduce_only=False,
+        is_post_only=False,
+        arrival_price=dec(100),
+    )
+    return replace(plain, **changes)
+
+
+def limit(name: str = "o1", price: str = "100", **changes: Any) -> Order:
+    return order(name, order_type=OrderType.LIMIT, limit_price=dec(price), **changes)
+
+
+def approved(
+    of: Order,
+    *,
+    now_ns: int = T0,
+    action: OrderAction = OrderAction.OPEN,
+    approval_id: str | None = None,
+    **changes: Any,
+) -> ApprovedOrder:
+    approval = Approval(
+        approval_id=approval_id or f"approval-{of.client_order_id}",
+        decision_id=f"decision-{of.client_order_id}",
+        run_id=RUN,
+        mode=Mode.PAPER,
+        account_id="a1",
+        key_id="k1",
+        issued_ns=now_ns,
+        expires_ns=now_ns + 5 * SECOND,
+        last_send_ns=now_ns + 5 * SECOND,
+        child_count=1,
+        mac=b"m" * 32,
+    )
+    return ApprovedOrder(
+        action=action,
+        order=of,
+        approval=replace(approval, **changes),
+        ts_event_ns=now_ns,
+        ts_init_ns=now_ns,
+    )
+
+
+def cancel(of: Order, *, now_ns: int = T0, **changes: Any) -> ApprovedOrder:
+    approval_id = changes.pop("approval_id", f"cancel-{of.client_order_id}")
+    return approved(
+        of, now_ns=now_ns, action=OrderAction.CANCEL, approval_id=approval_id, **changes
+    )
+
+
+def trade(ts_ns: int, price: float, size: float = 0.0, instrument_id: str = "SPY.ARCA") -> Trade:
+    return Trade(
+        instrument_id=instrument_id,
+        feed="test",
+        feed_sequence=ts_ns,
+        trade_id="",
+        price=price,
+        size=size,
+        side=AggressorSide.NONE,
+        origin=TickOrigin.EXCHANGE,
+        quality=(),
+        ts_event_ns=ts_ns,
+        ts_init_ns=ts_ns,
+    )
+
+
+def quote(ts_ns: int, bid: float, ask: float, size: float = 0.0) -> Quote:
+    return Quote(
+        instrument_id="SPY.ARCA",
+        feed="test",
+        feed_sequence=ts_ns,
+        bid_price=bid,
+        ask_price=ask,
+        bid_size=size,
+        ask_size=size,
+        origin=TickOrigin.EXCHANGE,
+        quality=(),
+        ts_event_ns=ts_ns,
+        ts_init_ns=ts_ns,
+    )
+
+
+def watermark(ts_ns: int, source: str = "risk/0", *, is_paced: bool = False) -> Watermark:
+    return Watermark(
+        source=source,
+        slice=1,
+        is_paced=is_paced,
+        is_final=False,
+        ts_event_ns=ts_ns,
+        ts_init_ns=ts_ns,
+    )
+
+
+def set_state(
+    state: TradingState,
+    sequence: int = 1,
+    scope: ScopeKind = ScopeKind.ALL,
+    scope_id: str = "",
+    run_id: str = RUN,
+) -> SetTradingState:
+    return SetTradingState(
+        scope=scope,
+        scope_id=scope_id,
+        state=state,
+        sequence=sequence,
+        operator="op",
+        reason="test",
+        issued_ns=T0,
+        run_id=run_id,
+        key_id="op",
+        signature=b"s",
+    )
+
+
+def cancel_all(sequence: int = 1, **changes: Any) -> CancelAll:
+    plain = CancelAll(
+        command_id="c1",
+        scope=ScopeKind.ALL,
+        scope_id="",
+        spares_protective=True,
+        expires_ns=T0 + DAY,
+        sequence=sequence,
+        operator="op",
+        reason="test",
+        issued_ns=T0,
+        run_id=RUN,
+        key_id="op",
+        signature=b"s",
+    )
+    return replace(plain, **changes)
+
+
+def flatten(sequence: int = 1, **changes: Any) -> Flatten:
+    plain = Flatten(
+        command_id="f1",
+        scope=ScopeKind.ALL,
+        scope_id="",
+        expires_ns=T0 + DAY,
+        sequence=sequence,
+        operator="op",
+        reason="test",
+        issued_ns=T0,
+        run_id=RUN,
+        key_id="op",
+        signature=b"s",
+    )
+    return replace(plain, **changes)
+
+
+TOPIC_OF = {
+    name: topic
+    for topic in (topics.CONTROL, topics.CONFIG, topics.APPROVED_ORDERS, topics.VENUE_REPORTS)
+    for name in topics.TOPICS[topic].records
+}
+
+
+def recorded(output: Output) -> Output:
+    """An output as it is read back from its topic."""
+    decoder = Decoder(topics.TOPICS[output.topic].records)
+    return Output(
+        topic=output.topic,
+        key=output.key,
+        record=decoder.decode(encode(output.record)),
+        event_id=output.event_id,
+    )
+
+
+@dataclass(slots=True)
+class Driver:
+    """Steps the core; keeps what it took and said."""
+
+    core: ExecutionCore = field(default_factory=lambda: ExecutionCore(CONTEXT))
+    state: ExecutionState = field(default_factory=ExecutionState)
+    now_ns: int = T0
+    count: int = 0
+    history: list[Input | Output] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+
+    def step(self, record: Any, verdict: str = "", topic: str = "") -> Sequence[Output]:
+        """One input, and what the core says to it."""
+        self.count += 1
+        event_id = f"event-{self.count}"
+        if isinstance(record, Trade | Quote):
+            event_id = f"{content_id(record.content_key())}@ticks/0/{self.count}"
+        topic = topic or TOPIC_OF.get(getattr(record, "AVRO", ""), topics.TICKS)
+        event = Input(
+            record=record,
+            topic="" if isinstance(record, TimerFired) else topic,
+            partition=0,
+            offset=self.count,
+            event_id=event_id,
+            correlation_id=f"workflow-{self.count}",
+            session_ns=self.now_ns,
+            verdict=verdict,
+        )
+        return self.take(event)
+
+    def take(self, event: Input) -> Sequence[Output]:
+        """decide, evolve over the input, evolve over each output as recorded."""
+        outputs = self.core.decide(self.state, event)
+        self.state = self.core.evolve(self.state, event)
+        self.history.append(event)
+        for output in outputs:
+            back = recorded(output)
+            self.state = self.core.evolve(self.state, back)
+            self.outputs.append(output)
+            self.history.append(back)
+        return outputs
+
+    def beat(self) -> None:
+        """Risk's sign of life, now."""
+        self.step(watermark(self.now_ns), topic=topics.APPROVED_ORDERS)
+
+    def at(self, now_ns: int) -> Sequence[Output]:
+        """Moves the session clock and fires the timer if one is due."""
+        self.now_ns = now_ns
+        due_ns = self.core.next_due_ns(self.state)
+        if due_ns is None or due_ns > now_ns:
+            return ()
+        return self.step(TimerFired(ts_event_ns=now_ns))
+
+    def recovered(self) -> ExecutionState:
+        """The state by evolve alone, over what was recorded."""
+        state = self.core.initial()
+        for event in self.history:
+            if isinstance(event, Input) or event.topic in self.core.outputs:
+                state = self.core.evolve(state, event)
+        return state
+
+    def dumped(self) -> bytes:
+        return self.core.dump(self.state)
+
+
+def ready(rules: Rules | None = None, **venue_changes: Any) -> Driver:
+    """A driver whose core knows account, instrument and venue, with risk alive."""
+    driver = Driver(core=ExecutionCore(CONTEXT, rules or Rules()))
+    for record in (account(), instrument(), venue(**venue_changes)):
+        driver.step(record)
+    driver.beat()
+    return driver
+
+
+def updates(outputs: Sequence[Output]) -> list[OrderUpdate]:
+    return [one.record for one in outputs if isinstance(one.record, OrderUpdate)]
+
+
+def statuses(outputs: Sequence[Output]) -> list[OrderStatus]:
+    return [update.status for update in updates(outputs)]
+
+
+def fills(outputs: Sequence[Output]) -> list[Fill]:
+    return [one.record for one in outputs if isinstance(one.record, Fill)]
+
+
+def reports(outputs: Sequence[Output]) -> list[VenueReport]:
+    return [one.record for one in outputs if isinstance(one.record, VenueReport)]
+
+
+def incidents(outputs: Sequence[Output]) -> list[Incident]:
+    return [one.record for one in outputs if isinstance(one.record, Incident)]
+
+
+def says(outputs: Sequence[Output]) -> list[str]:
+    """A transcript in short: FILL 10 @ 100.11 taker, report ACCEPTED, o1 ACCEPTED."""
+    lines = []
+    for output in outputs:
+        record = output.record
+        match record:
+            case Fill():
+                side = record.liquidity_side.value.lower()
+                lines.append(f"fill {record.quantity:f} @ {record.price:f} {side}")
+            case VenueReport():
+                lines.append(f"report {record.kind.value}")
+            case OrderUpdate():
+                command = f" {record.command.kind.value}" if record.command else ""
+                end = " end" if record.is_terminal else ""
+                code = f" {record.code}" if record.code else ""
+                lines.append(f"{record.approval_id} {record.status.value}{command}{code}{end}")
+            case Incident():
+                lines.append(f"incident {record.code}")
+    return [_plain(line) for line in lines]
+
+
+def _plain(line: str) -> str:
+    return " ".join(
+        part.rstrip("0").rstrip(".") if "." in part and part.replace(".", "").isdigit() else part
+        for part in line.split(" ")
+    )
