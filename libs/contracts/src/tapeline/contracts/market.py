@@ -20,7 +20,7 @@ class AggressorSide(StrEnum):
 
 
 class TickOrigin(StrEnum):
-    """Where a tick comes from. BAR_* ticks are made from a recorded bar, in the order open, high, low, close (open, low, high, close for a falling bar)."""
+    """Where a tick comes from. BAR_* ticks are made from a recorded bar, in the order open, low, high, close (open, high, low, close for a falling bar)."""
 
     UNKNOWN = "UNKNOWN"
     EXCHANGE = "EXCHANGE"
