@@ -20,21 +20,45 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from functools import cache
 from typing import Any, Final
 
 import fastavro
-from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.schema import (
+    SchemaParseException,
+    UnknownType,
+    fingerprint,
+    to_parsing_canonical_form,
+)
 
 from tapeline.contracts.finite import NotFinite
 from tapeline.contracts.registry import RECORDS, SCHEMAS
-from tapeline.runtime.evolution import incompatibility
+from tapeline.runtime.evolution import hazard, incompatibility
 
 MARKER: Final = b"\xc3\x01"
 HEADER_BYTES: Final = 10
 MAX_BYTES: Final = 64 * 1024
 SNAPSHOT: Final = "tapeline.system.Snapshot"
 SNAPSHOT_MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+DECIMAL_BYTES_MAX: Final = 16
+"""Enough for precision 38; Python needs a third of a second for a decimal of 60 kB."""
+
+_EXACT: Final = Context(prec=60)
+
+_BAD_SCHEMA: Final = (
+    SchemaParseException,
+    UnknownType,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+)
+"""What a schema that is none may raise from the library."""
 
 
 class DecodeError(Exception):
@@ -67,6 +91,17 @@ class Schema:
     parsed: Any
     header: bytes
     max_bytes: int
+
+
+def _read_decimal(data: bytes, writer: Any = None, reader: Any = None) -> Decimal:
+    if len(data) > DECIMAL_BYTES_MAX:
+        raise ValueError(f"a decimal of {len(data)} bytes; at most {DECIMAL_BYTES_MAX}")
+    scale = (writer or reader)["scale"]
+    return Decimal(int.from_bytes(data, "big", signed=True)).scaleb(-scale, _EXACT)
+
+
+# The library's own reader takes any length.
+fastavro.read.LOGICAL_READERS["bytes-decimal"] = _read_decimal
 
 
 def fingerprint_of(schema: dict[str, Any]) -> int:
@@ -162,7 +197,7 @@ class Decoder:
             what, source = f"fingerprint {number:016x}", None
             if self._resolve is not None:
                 source = self._resolve(number)
-            if source is not None and fingerprint_of(source) != number:
+            if source is not None and not _has_fingerprint(source, number):
                 raise UnknownSchema("UNKNOWN_SCHEMA", f"{what}: the schema found has another one")
         else:
             number = struct.unpack(">I", head[1:])[0]
@@ -171,14 +206,31 @@ class Decoder:
             source = self._resolve_confluent(number)
         if source is None:
             raise UnknownSchema("UNKNOWN_SCHEMA", f"no schema is known for {what}")
-        name = f"{source.get('namespace', '')}.{source.get('name', '')}".lstrip(".")
+        return self._accepted(source, what)
+
+    def _accepted(self, source: dict[str, Any], what: str) -> tuple[Any, Schema]:
+        """A writer schema of others, checked before it is used."""
+        try:
+            # Parsing gives every name in full, however its author has written it.
+            parsed: Any = fastavro.parse_schema(json.loads(json.dumps(source)))
+            name = str(parsed["name"])
+            problem = hazard(parsed)
+            if not problem and name in self._names:
+                problem = incompatibility(parsed, self._names[name].parsed)
+        except _BAD_SCHEMA as error:
+            raise IncompatibleSchema("BAD_SCHEMA", f"{what}: {error}") from error
         if name not in self._names:
             raise UnknownSchema("NOT_ALLOWED", f"{what} is {name}, which this topic does not hold")
-        ours = self._names[name]
-        problem = incompatibility(source, SCHEMAS[name])
         if problem:
             raise IncompatibleSchema("INCOMPATIBLE_SCHEMA", f"{what} ({name}): {problem}")
-        return fastavro.parse_schema(json.loads(json.dumps(source))), ours
+        return parsed, self._names[name]
+
+
+def _has_fingerprint(source: dict[str, Any], number: int) -> bool:
+    try:
+        return fingerprint_of(source) == number
+    except _BAD_SCHEMA:
+        return False
 
 
 def _read(value: bytes, offset: int, writer: Any, schema: Schema, reader: Any) -> Any:
@@ -190,7 +242,7 @@ def _read(value: bytes, offset: int, writer: Any, schema: Schema, reader: Any) -
         datum = fastavro.schemaless_reader(buffer, writer, reader)
     except (EOFError, IndexError) as error:
         raise DecodeError("TRUNCATED", f"{schema.name} ends too early") from error
-    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
         raise DecodeError("MALFORMED", f"{schema.name}: {error}") from error
     except fastavro.read.SchemaResolutionError as error:
         raise DecodeError("MALFORMED", f"{schema.name}: {error}") from error

@@ -7,7 +7,7 @@ default must not change, and names are never matched by alias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 PROMOTIONS = {
@@ -134,3 +134,64 @@ def _compare_records(
         elif "default" not in field:
             return f"{where} is missing and has no default"
     return ""
+
+
+def hazard(schema: Any) -> str:
+    """Why a parsed schema of others must not be decoded with; empty when it may.
+
+    Recursive types overflow the decoder's stack, and arrays or maps of items without bytes let five
+    bytes make millions of items: both also in fields that the reader skips.
+    """
+    return _hazard(schema, {}, ())
+
+
+def _hazard(schema: Any, known: dict[str, Any], within: tuple[str, ...]) -> str:
+    if isinstance(schema, str):
+        if schema in within:
+            return f"{schema} contains itself"
+        # Named types are looked into where they are defined.
+        return ""
+    if isinstance(schema, list):
+        return _first(_hazard(branch, known, within) for branch in schema)
+    kind = schema["type"]
+    if isinstance(kind, dict | list):
+        return _hazard(kind, known, within)
+    if kind in ("record", "error", "enum", "fixed"):
+        name = _full_name(schema)
+        known[name] = schema
+        fields = schema.get("fields", ())
+        return _first(_hazard(field["type"], known, (*within, name)) for field in fields)
+    if kind in ("array", "map"):
+        item = schema["items"] if kind == "array" else schema["values"]
+        if kind == "array" and _bytes_min(item, known) == 0:
+            return "an array has items without bytes"
+        return _hazard(item, known, within)
+    return f"{kind} contains itself" if kind in within else ""
+
+
+def _bytes_min(schema: Any, known: dict[str, Any]) -> int:
+    """Fewest bytes that a value takes."""
+    if isinstance(schema, list):
+        return 1  # the branch's number
+    if isinstance(schema, dict):
+        return _bytes_min_of_type(schema, known)
+    if schema in known:
+        # What contains itself is refused elsewhere; here it must only come to an end.
+        return _bytes_min(known[schema], {**known, schema: "boolean"})
+    return 0 if schema == "null" else 1
+
+
+def _bytes_min_of_type(schema: dict[str, Any], known: dict[str, Any]) -> int:
+    kind = schema["type"]
+    if kind in ("record", "error"):
+        inside = {**known, _full_name(schema): "boolean"}
+        return sum(_bytes_min(field["type"], inside) for field in schema["fields"])
+    if kind == "fixed":
+        return int(schema["size"])
+    if kind in ("enum", "array", "map"):
+        return 1
+    return _bytes_min(kind, known)
+
+
+def _first(problems: Iterable[str]) -> str:
+    return next((problem for problem in problems if problem), "")
