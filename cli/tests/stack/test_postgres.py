@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +21,31 @@ pytestmark = pytest.mark.postgres
 Gone = Callable[..., bool]
 
 
+@pytest.fixture(scope="module")
+def initialized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a server that was started once: most tests begin with a copy."""
+    data_dir = tmp_path_factory.mktemp("postgres") / "data"
+    with EmbeddedPostgres(data_dir):
+        pass
+    return data_dir
+
+
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+def postgres(tmp_path: Path, initialized: Path) -> Iterator[EmbeddedPostgres]:
     # Private, as root's own folders are: a server that is not root must still reach its data.
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    postgres = EmbeddedPostgres(private / "data with space é")
+    data_dir = private / "data with space é"
+    subprocess.run(["cp", "-a", initialized, data_dir], check=True)
+    yield from running(EmbeddedPostgres(data_dir))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    yield from running(EmbeddedPostgres(tmp_path / "fresh"))
+
+
+def running(postgres: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
     yield postgres
     if postgres.started:
         postgres.kill()
@@ -154,11 +174,11 @@ def test_a_server_that_cannot_start_is_explained_by_its_log(postgres: EmbeddedPo
 
 
 def test_an_initialization_that_was_killed_half_way_is_done_again(
-    postgres: EmbeddedPostgres,
+    fresh: EmbeddedPostgres,
 ) -> None:
-    half = postgres.data_dir / "cluster.new"
+    half = fresh.data_dir / "cluster.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
-    postgres.start()
-    insert(postgres, 1)
-    assert rows(postgres) == [(1,)]
+    fresh.start()
+    insert(fresh, 1)
+    assert rows(fresh) == [(1,)]

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,50 +46,74 @@ class Command:
 
 
 class Child:
-    """A running (or ended) command. Detached children live on after us, all others die with us."""
+    """A running (or ended) command. Detached children live on after us, all others die with us.
 
-    def __init__(self, command: Command) -> None:
+    `record` is called with the child once its pid is known. A detached one runs only after
+    that, so there is never one that was not recorded.
+    """
+
+    def __init__(self, command: Command, record: "Callable[[Child], None] | None" = None) -> None:
         self.command = command
         self._lifeline: int | None = None
-        self._start()
+        command.log.parent.mkdir(parents=True, exist_ok=True)
+        logs.set_aside_if_large(command.log)
+        report, report_write = os.pipe()
+        ours, theirs = os.pipe()[::-1]
+        try:
+            self._process = self._spawn_guard(theirs, report_write)
+        except BaseException:
+            os.close(ours)
+            os.close(report)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(report_write)
+        if command.detached:
+            self._start_detached(report, ours, record)
+        else:
+            self._lifeline = ours
+            self.pid = self._read_report(report)
+            if record is not None:
+                record(self)
 
     @property
     def name(self) -> str:
         """The name of the command."""
         return self.command.name
 
-    def _start(self) -> None:
+    def _spawn_guard(self, pipe: int, report: int) -> "subprocess.Popen[bytes]":
         command = self.command
-        command.log.parent.mkdir(parents=True, exist_ok=True)
-        logs.set_aside_if_large(command.log)
-        report, report_write = os.pipe()
-        passed = [report_write]
-        options = ["--report", str(report_write)]
-        read = None
-        if not command.detached:
-            read, self._lifeline = os.pipe()
-            passed.append(read)
-            options += ["--lifeline", str(read), "--parent", str(os.getpid())]
+        options = ["--report", str(report)]
+        if command.detached:
+            options += ["--go", str(pipe)]
+        else:
+            options += ["--lifeline", str(pipe), "--parent", str(os.getpid())]
         if command.run_as is not None:
             options += command.run_as.options()
+        with command.log.open("ab") as log:
+            return subprocess.Popen(
+                # By path, isolated and without site-packages: the guard starts in 10 ms.
+                [sys.executable, "-I", "-S", guard.__file__, *options, "--", *command.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=command.cwd,
+                env=None if command.env is None else dict(command.env),
+                pass_fds=(pipe, report),
+                start_new_session=True,
+            )
+
+    def _start_detached(
+        self, report: int, go: int, record: "Callable[[Child], None] | None"
+    ) -> None:
+        self.pid = self._process.pid
         try:
-            with command.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    # By path, isolated and without site-packages: the guard starts in 10 ms.
-                    [sys.executable, "-I", "-S", guard.__file__, *options, "--", *command.argv],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=command.cwd,
-                    env=None if command.env is None else dict(command.env),
-                    pass_fds=passed,
-                    start_new_session=True,
-                )
+            if record is not None:
+                record(self)
+            os.write(go, b"g")
         finally:
-            os.close(report_write)
-            if read is not None:
-                os.close(read)
-        self.pid = self._read_report(report)
+            os.close(go)
+        self._read_report(report)
 
     def _read_report(self, report: int) -> int:
         """The guard closes the pipe when the command runs, after a line with the child's pid."""

@@ -1,12 +1,16 @@
 """Run one child so that it never outlives the process that asked for it.
 
-    python guard.py [--lifeline FD --parent PID] [--report FD] [--user UID:GID] [--traverse]
-                    -- ARGV...
+    python guard.py [--lifeline FD --parent PID | --go FD] [--report FD]
+                    [--user UID:GID] [--traverse] -- ARGV...
 
 The parent holds the write end of the lifeline pipe. When the parent dies, even from SIGKILL,
 the kernel closes that end and the guard kills the child with all its descendants. Should the
 guard itself be killed, Linux kills the child (PR_SET_PDEATHSIG); elsewhere that one case is
-not covered. Without a lifeline (a detached start) the guard becomes the child by exec.
+not covered.
+
+Without a lifeline the child shall live on. The guard then becomes the child by exec, but only
+after a byte on the go pipe: by then the parent has written down the pid. A parent that dies
+before leaves no process that nobody knows.
 
 Signals meant for the child are forwarded to it; the guard ends as the child ended. Only the
 standard library is imported, and nothing of Tapeline: there is one guard per child.
@@ -53,6 +57,7 @@ class Options:
     def __init__(self, arguments: list[str]) -> None:
         head, self.argv = _split(arguments)
         self.lifeline: int | None = None
+        self.go: int | None = None
         self.parent = os.getppid()
         self.report: int | None = None
         self.user: tuple[int, int] | None = None
@@ -61,6 +66,8 @@ class Options:
         for word in values:
             if word == "--lifeline":
                 self.lifeline = int(next(values))
+            elif word == "--go":
+                self.go = int(next(values))
             elif word == "--parent":
                 self.parent = int(next(values))
             elif word == "--report":
@@ -121,8 +128,9 @@ def _exec(options: Options, guard: int | None) -> NoReturn:
     try:
         if options.user is not None:
             become(options.user, traverse=options.traverse)
-        if options.report is not None:
-            os.set_inheritable(options.report, False)
+        for pipe in (options.report, options.go):
+            if pipe is not None:
+                os.set_inheritable(pipe, False)
         if guard is not None:
             # Set only now: a change of user clears it.
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -231,6 +239,8 @@ def main(arguments: list[str]) -> NoReturn:
     """Guard the command, or become it when there is no lifeline."""
     options = Options(arguments)
     if options.lifeline is None:
+        if options.go is not None and not os.read(options.go, 1):
+            os._exit(EXEC_FAILED)
         _exec(options, None)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wakeup, wakeup_write = os.pipe()

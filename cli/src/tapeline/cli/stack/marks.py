@@ -1,7 +1,9 @@
 """Names a process for good: a pid alone may belong to another process tomorrow."""
 
+import contextlib
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from signal import Signals
@@ -12,6 +14,9 @@ from tapeline.cli.stack.child import Child
 
 # The system derives a start time from its clock, which may be set meanwhile.
 CLOCK_STEP_SECONDS_MAX = 2.0
+# Children of a process that ended may take a moment to notice.
+ORPHANS_SECONDS_MAX = 1.0
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +33,15 @@ class Mark:
     def of(cls, child: Child) -> "Mark | None":
         """None if the child has ended already."""
         try:
-            process = psutil.Process(child.pid)
-            started, command = process.create_time(), process.cmdline()
+            started = psutil.Process(child.pid).create_time()
         except psutil.Error:
             return None
-        stop_signal = int(child.command.stop_signal)
         return cls(
             name=child.name,
             pid=child.pid,
             started=started,
-            command=command,
-            stop_signal=stop_signal,
+            command=list(child.command.argv),
+            stop_signal=int(child.command.stop_signal),
         )
 
     def process(self) -> psutil.Process | None:
@@ -59,13 +62,12 @@ class Mark:
             return "was gone"
         family = [process, *_descendants(process)]
         process.send_signal(Signals(self.stop_signal))
-        _, alive = psutil.wait_procs([process], timeout_s)
-        # What its end left behind has no parent that would end it.
-        _, left = psutil.wait_procs(family, 0.0 if alive else 1.0)
-        for member in left:
-            _kill(member)
-        psutil.wait_procs(left, timeout_s)
-        return "killed" if alive else "stopped"
+        has_ended = _end_within([process], timeout_s)
+        if not has_ended or not _end_within(family, ORPHANS_SECONDS_MAX):
+            for member in family:
+                _kill(member)
+            _end_within(family, timeout_s)
+        return "stopped" if has_ended else "killed"
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -75,11 +77,26 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _kill(process: psutil.Process) -> None:
+def _end_within(processes: list[psutil.Process], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while any(_is_alive(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie is not: it waits for a parent that may be slow to ask."""
     try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
         process.kill()
-    except psutil.NoSuchProcess:
-        return
 
 
 def read_mark(path: Path) -> Mark | None:

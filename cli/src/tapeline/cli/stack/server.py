@@ -33,6 +33,7 @@ class Server(ABC):
     def __init__(self, data_dir: Path, port: int | None, *, detached: bool) -> None:
         self.data_dir = data_dir.absolute()
         self.detached = detached
+        self.record: Callable[[Child], None] | None = None
         self._port_asked = port
         self._port: int | None = None
         self._child: Child | None = None
@@ -70,8 +71,7 @@ class Server(ABC):
         self._require_alone()
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            self._child = child = Child(self._prepare(say))
-            write_mark(self._mark, child)
+            self._child = Child(self._prepare(say), self._record)
         except OSError as error:
             raise FolderUnfit(
                 f"{self.title} cannot be started in {self.data_dir}: {error}.",
@@ -117,6 +117,11 @@ class Server(ABC):
     @abstractmethod
     def _logs(self) -> tuple[Path, ...]:
         """The files a failure is explained by."""
+
+    def _record(self, child: Child) -> None:
+        write_mark(self._mark, child)
+        if self.record is not None:
+            self.record(child)
 
     @property
     def _mark(self) -> Path:

@@ -17,7 +17,7 @@ from tapeline.cli.stack.external import (
 from tapeline.cli.stack.folder import require_fit
 from tapeline.cli.stack.kafka import EmbeddedKafka
 from tapeline.cli.stack.postgres import EmbeddedPostgres
-from tapeline.cli.stack.server import Say, quiet
+from tapeline.cli.stack.server import Say, Server, quiet
 from tapeline.cli.stack.state import Endpoints, FolderLock, StateFile
 
 
@@ -60,6 +60,14 @@ class LocalStack:
             self.postgres = EmbeddedPostgres(
                 self.root / "postgres", postgres_port, detached=detached
             )
+        if detached:
+            for server in self.servers:
+                server.record = self.state.add
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """Those of our own, in the order of start."""
+        return tuple(server for server in (self.kafka, self.postgres) if server is not None)
 
     def start(self) -> Endpoints:
         """Both servers at the same time; returns when both answer."""
@@ -93,11 +101,9 @@ class LocalStack:
     def _start_servers(self) -> Endpoints:
         if self.kafka is not None:
             self.kafka.launch(self._say)
-            self._record(self.kafka.child)
         if self.postgres is not None:
             # Its first initialization falls into the time the broker needs to come up.
             self.postgres.launch(self._say)
-            self._record(self.postgres.child)
             self.postgres.wait_until_ready()
             self._database_url = self.postgres.database_url
         if self.kafka is not None:
@@ -107,16 +113,10 @@ class LocalStack:
         assert self._database_url is not None
         return Endpoints(bootstrap_servers=self._bootstrap_servers, database_url=self._database_url)
 
-    def _record(self, child: Child) -> None:
-        if self.detached:
-            self.state.add(child)
-
     def exited(self) -> tuple[Child, ...]:
         """Servers of ours that have ended although nobody asked them to."""
         return tuple(
-            server.child
-            for server in (self.kafka, self.postgres)
-            if server is not None and server.started and not server.child.running
+            server.child for server in self.servers if server.started and not server.child.running
         )
 
     def release(self) -> None:
@@ -127,9 +127,8 @@ class LocalStack:
     def stop(self) -> None:
         """End what we started; the data stays. A second Ctrl-C meanwhile kills."""
         try:
-            for server in (self.postgres, self.kafka):
-                if server is not None:
-                    server.stop()
+            for server in reversed(self.servers):
+                server.stop()
         except BaseException:
             self._kill()
             raise
@@ -137,8 +136,8 @@ class LocalStack:
         self._lock.release()
 
     def _kill(self) -> None:
-        for server in (self.postgres, self.kafka):
-            if server is not None and server.started:
+        for server in reversed(self.servers):
+            if server.started:
                 server.kill()
         self.state.clear()
         self._lock.release()

@@ -82,9 +82,7 @@ class Supervisor:
             raise
 
     def _launch(self, slot: _Slot) -> Child:
-        slot.child = child = Child(slot.command)
-        if self._state is not None:
-            self._state.add(child)
+        slot.child = child = Child(slot.command, None if self._state is None else self._state.add)
         return child
 
     @property
