@@ -1,8 +1,8 @@
 """How a group's stage keeps what it has asked for on the topic group-state, and takes it back.
 
 Targets and positions are kept; the opinions are not: they are read again from signals, from
-`low_water` on, which is part of the state. As with triggers a state is sent one batch after the
-inputs it covers, so that it is never ahead of the committed offset.
+`low_water` on, which is part of the state. A state is sent after the outputs that it contains are
+acknowledged, so one that is ahead of the committed offset says that they are out.
 """
 
 from __future__ import annotations
@@ -81,18 +81,14 @@ def record_of(
     )
 
 
-def restored(
-    group_id: str, partition: int, committed: int, kept: Sequence[Input]
-) -> tuple[int, GroupStanding]:
-    """(next_offset, standing) of the newest state that can be relied upon; else the beginning."""
+def restored(group_id: str, partition: int, kept: Sequence[Input]) -> tuple[int, GroupStanding]:
+    """(next_offset, standing) of the newest state; without one, the beginning."""
     found: GroupState | None = None
     for event in kept:
         record = event.record
         if not isinstance(record, GroupState) or record.group_id != group_id:
             continue
-        is_here = (record.topic, record.partition) == (topics.SIGNALS, partition)
-        is_newer = found is None or record.next_offset >= found.next_offset
-        if is_here and is_newer and record.next_offset <= committed:
+        if (record.topic, record.partition) == (topics.SIGNALS, partition):
             found = record
     if found is None:
         return 0, AT_START

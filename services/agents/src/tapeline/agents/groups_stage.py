@@ -28,6 +28,7 @@ from tapeline.agents.group import (
 from tapeline.agents.group_outputs import CycleOutputs
 from tapeline.agents.group_state import apply, record_of, restored, standing_of
 from tapeline.agents.incidents import config_unusable
+from tapeline.agents.llm.endpoint import Endpoint
 from tapeline.agents.plugins import BadConfig, make_group
 from tapeline.agents.triggers_stage import ConfigSource
 from tapeline.contracts import topics
@@ -41,6 +42,14 @@ CHECKPOINT_INPUT_COUNT: Final = 200
 CYCLE_INTERVAL: Final = "cycle_interval_ns"
 """Parameter of every group: smallest time between two of its cycles."""
 CYCLE_INTERVAL_NS: Final = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What groups of language models need from outside."""
+
+    call_log: CallLog | None = None
+    llm: Endpoint | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +68,6 @@ class Lane:
     """inputs since the last checkpoint"""
     has_cycle: bool = False
     """a cycle was held since the last checkpoint"""
-    staged: tuple[Output, ...] = ()
 
 
 class GroupStage:
@@ -76,7 +84,7 @@ class GroupStage:
         config: ConfigSource,
         sources: tuple[str, ...],
         signals_partition_count: int,
-        call_log: CallLog | None = None,
+        outside: Outside | None = None,
     ) -> None:
         """`sources` are those whose watermarks complete a slice. Raises BadConfig."""
         self.name = instance_of(group_id)
@@ -84,9 +92,9 @@ class GroupStage:
         self._group_id = group_id
         self._config = config
         self._sources = sources
-        self._call_log = call_log
+        self._outside = outside or Outside()
         self._book = config.book
-        self._setup = setup_of(self._book, group_id, run_id, call_log)
+        self._setup = setup_of(self._book, group_id, run_id, self._outside)
         interval_ns_of(self._setup)
         self._group: Group = make_group(self._setup)
         self._partition = partition_of(self._setup.group.universe, signals_partition_count)
@@ -96,7 +104,7 @@ class GroupStage:
         """Takes the targets back; returns the first offset that the opinions need."""
         if partition != self._partition:
             return committed
-        next_offset, standing = restored(self._group_id, partition, committed, kept)
+        next_offset, standing = restored(self._group_id, partition, kept)
         tracker = CycleTracker(
             universe=self._setup.group.universe,
             sources=self._sources,
@@ -129,16 +137,15 @@ class GroupStage:
         return outputs
 
     def checkpoint(self, topic: str, partition: int) -> Iterable[Output]:
-        """The state staged at an earlier batch; stages the next one when it is time."""
+        """The state after every batch with a cycle, and now and then without."""
         lane = self._lane
         if lane is None or partition != lane.partition or not lane.is_rebuilt:
             return ()
-        ready, lane.staged = lane.staged, ()
-        if lane.has_cycle or lane.input_count >= CHECKPOINT_INPUT_COUNT:
-            standing = standing_of(lane.tracker, lane.targets, lane.next_offset)
-            record = record_of(self._group_id, partition, lane.next_offset, standing, self._run_id)
-            lane.staged, lane.has_cycle, lane.input_count = (record,), False, 0
-        return ready
+        if not lane.has_cycle and lane.input_count < CHECKPOINT_INPUT_COUNT:
+            return ()
+        lane.has_cycle, lane.input_count = False, 0
+        standing = standing_of(lane.tracker, lane.targets, lane.next_offset)
+        return (record_of(self._group_id, partition, lane.next_offset, standing, self._run_id),)
 
     def low_water(self, topic: str, partition: int, position: int) -> int:
         """First offset that the opinions held at `position` need."""
@@ -152,7 +159,7 @@ class GroupStage:
         lane = self._lane
         return lane is None or lane.is_rebuilt or lane.rebuild_until == 0
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Closes what the group holds open."""
         await _closed(self._group)
 
@@ -199,7 +206,7 @@ class GroupStage:
             return ()
         self._book = book
         try:
-            setup = setup_of(book, self._group_id, self._run_id, self._call_log)
+            setup = setup_of(book, self._group_id, self._run_id, self._outside)
             if setup == self._setup:
                 return ()
             _require_same_universe(self._setup, setup)
@@ -212,9 +219,7 @@ class GroupStage:
         return ()
 
 
-def setup_of(
-    book: ConfigBook, group_id: str, run_id: str, call_log: CallLog | None = None
-) -> GroupSetup:
+def setup_of(book: ConfigBook, group_id: str, run_id: str, outside: Outside) -> GroupSetup:
     """What the configuration says of a group; raises BadConfig."""
     group = book.groups.get(group_id)
     if group is None:
@@ -233,7 +238,12 @@ def setup_of(
         name: book.instruments[name] for name in group.instruments if name in book.instruments
     }
     return GroupSetup(
-        run_id=run_id, group=group, account=account, instruments=instruments, call_log=call_log
+        run_id=run_id,
+        group=group,
+        account=account,
+        instruments=instruments,
+        call_log=outside.call_log,
+        llm=outside.llm,
     )
 
 

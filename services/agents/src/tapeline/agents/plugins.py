@@ -7,9 +7,11 @@ Errors:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
 
 import msgspec
@@ -78,7 +80,7 @@ def converted(
 
 
 def _implementation(group: str, name: str, subject: str) -> Callable[..., Any]:
-    found = {point.name: point for point in entry_points(group=group)}
+    found = _found(group, tuple(sys.path))
     if name not in found:
         known = ", ".join(sorted(found)) or "none"
         raise BadConfig(
@@ -87,3 +89,9 @@ def _implementation(group: str, name: str, subject: str) -> Callable[..., Any]:
         )
     implementation: Callable[..., Any] = found[name].load()
     return implementation
+
+
+@cache
+def _found(group: str, _path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Looking through all installed packages takes longer than the rest of a start."""
+    return {point.name: point for point in entry_points(group=group)}

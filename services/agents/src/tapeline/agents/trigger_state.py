@@ -1,10 +1,10 @@
 """How the triggers stage keeps its states on the topic trigger-state, and takes them back.
 
 One record a (trigger, instrument) holds its state; one more an input partition, the marker, says up
-to which input offset they are all complete. It is written behind them, on the same partition, so
-who finds it finds them. A record is sent one batch after the inputs it covers, so what is kept is
-never ahead of the committed offset: outputs are suppressed below that, and nothing between would
-ever be sent.
+to which input offset that partition was stepped. All of a partition are written at once, the marker
+last, after the outputs they contain are acknowledged. What is found may still be of two writings
+(the process died between, or one that had lost the partition wrote late), so stepping starts again
+at the oldest position of all; a state that is further skips the readings it has seen.
 """
 
 from __future__ import annotations
@@ -64,12 +64,15 @@ def records_of(
     place: Place,
     next_offset: int,
     marker: Marker,
-    changed: Iterable[tuple[Key, Watch, Standing]],
+    standings: Iterable[tuple[Watch, str, Standing]],
     run_id: str,
 ) -> tuple[Output, ...]:
-    """Records of the states that have changed since the last ones, the marker behind them."""
-    bodies = [(key, dump(watch, standing)) for key, watch, standing in changed]
-    bodies.append((("", f"@{place.name}"), msgspec.json.encode(marker)))
+    """Records of all states of a partition, the marker behind them."""
+    bodies = [
+        ((watch.config.trigger, subject), dump(watch, standing))
+        for watch, subject, standing in standings
+    ]
+    bodies.append((_marker_key(place), msgspec.json.encode(marker)))
     return tuple(
         Output(
             topic=topics.TRIGGER_STATE,
@@ -91,34 +94,31 @@ def records_of(
     )
 
 
-def restored(
-    place: Place, committed: int, kept: Sequence[Input], watches: Iterable[Watch]
-) -> Restored:
-    """The states of a partition; from the beginning where they cannot be relied upon.
-
-    A state that lies ahead of the marker is fine: it skips the readings it has seen.
-    """
-    newest: dict[Key, TriggerState] = {}
-    for event in kept:
-        record = event.record
-        if not isinstance(record, TriggerState):
-            continue
-        if (record.topic, record.partition) == (place.topic, place.partition):
-            key = (record.trigger, record.instrument_id)
-            if key not in newest or record.next_offset >= newest[key].next_offset:
-                newest[key] = record
-    marker = newest.pop(("", f"@{place.name}"), None)
-    is_ahead = any(record.next_offset > committed for record in newest.values())
-    if marker is None or marker.next_offset > committed or is_ahead:
+def restored(place: Place, kept: Sequence[Input], watches: Iterable[Watch]) -> Restored:
+    """The states of a partition; from the beginning without a marker."""
+    found = {
+        (event.record.trigger, event.record.instrument_id): event.record
+        for event in kept
+        if isinstance(event.record, TriggerState)
+        and (event.record.topic, event.record.partition) == (place.topic, place.partition)
+    }
+    marker = found.pop(_marker_key(place), None)
+    if marker is None:
         return Restored()
     by_name = {watch.config.trigger: watch for watch in watches}
-    standings = {
-        key: standing
-        for key, record in newest.items()
-        if key[0] in by_name and (standing := load(by_name[key[0]], record.state)) is not None
-    }
+    start = marker.next_offset
+    standings: dict[Key, Standing] = {}
+    for key, record in found.items():
+        standing = load(by_name[key[0]], record.state) if key[0] in by_name else None
+        if standing is not None:
+            standings[key] = standing
+            start = min(start, record.next_offset)
     return Restored(
-        next_offset=marker.next_offset,
+        next_offset=start,
         marker=msgspec.json.decode(marker.state, type=Marker),
         standings=standings,
     )
+
+
+def _marker_key(place: Place) -> Key:
+    return "", f"@{place.name}"

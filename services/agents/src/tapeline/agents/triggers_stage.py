@@ -11,7 +11,7 @@ bar is met; a change of the configuration takes effect behind a watermark, never
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tapeline.agents.analysis import Standing, Watch, analyse, initial, signal_of, subject_of
@@ -59,9 +59,6 @@ class Lane:
     """config records that cannot be put to work, told with the next watermark"""
     input_count: int = 0
     """inputs since the last checkpoint"""
-    changed: dict[Key, Watch] = field(default_factory=dict)
-    staged: tuple[Output, ...] = ()
-    """states to be sent with the next batch, when the inputs behind them are committed"""
 
 
 class TriggersStage:
@@ -91,7 +88,7 @@ class TriggersStage:
         """Takes the states back; returns the offset behind which they are complete."""
         place, book = Place(topic=topic, partition=partition), self._config.book
         watches, faults = adopted(self._first_watches, book)
-        found = restored(place, committed, kept, watches)
+        found = restored(place, kept, watches)
         self._lanes[topic, partition] = Lane(
             place=place,
             book=book,
@@ -122,16 +119,17 @@ class TriggersStage:
         return outputs
 
     def checkpoint(self, topic: str, partition: int) -> Iterable[Output]:
-        """The states staged at an earlier batch; stages the next ones when it is time."""
+        """All states of the partition when it is time, so that there is less than one an input."""
         lane = self._lanes[topic, partition]
-        ready, lane.staged = lane.staged, ()
-        if lane.input_count >= self._checkpoint_input_count:
-            changed = [(key, watch, lane.standings[key]) for key, watch in lane.changed.items()]
-            lane.staged = records_of(
-                lane.place, lane.next_offset, lane.marker, changed, self._run_id
-            )
-            lane.changed, lane.input_count = {}, 0
-        return ready
+        if lane.input_count < max(self._checkpoint_input_count, len(lane.standings)):
+            return ()
+        lane.input_count = 0
+        by_name = {watch.config.trigger: watch for watch in lane.watches}
+        standings = [
+            (by_name[trigger], subject, standing)
+            for (trigger, subject), standing in lane.standings.items()
+        ]
+        return records_of(lane.place, lane.next_offset, lane.marker, standings, self._run_id)
 
     def low_water(self, topic: str, partition: int, position: int) -> int:
         """The states are kept, so nothing before the position is needed."""
@@ -159,7 +157,6 @@ class TriggersStage:
             if after is before:
                 continue
             lane.standings[key] = after
-            lane.changed[key] = watch
             if opinion is not None:
                 session_ns = lane.marker.session_ns
                 signal = signal_of(watch, opinion, reading, self._run_id, session_ns, share)
@@ -224,4 +221,3 @@ class TriggersStage:
             if before.get(watch.config.trigger) is watch
         }
         lane.standings = {key: lane.standings[key] for key in lane.standings if key[0] in kept}
-        lane.changed = {key: lane.changed[key] for key in lane.changed if key[0] in kept}
