@@ -30,7 +30,7 @@ def opinions(core: Any, readings: Sequence[Reading]) -> list[Opinion | None]:
 
 
 def directions(found: Sequence[Opinion | None]) -> list[Direction | None]:
-    return [opinion and opinion.direction for opinion in found]
+    return [None if opinion is None else opinion.direction for opinion in found]
 
 
 def closes(*values: float) -> list[Reading]:

@@ -23,7 +23,7 @@ from tapeline.contracts.agents import Decision, Direction, Signal
 WEIGHT_STEP: Final = Decimal("0.000001")
 EXACT: Final = Context(prec=76, rounding=ROUND_HALF_EVEN)
 SIGNS: Final = {Direction.LONG: 1, Direction.SHORT: -1, Direction.FLAT: 0}
-ZERO: Final = Decimal(0)
+ZERO: Final = Decimal("0.000000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ def signed_weight(target_weight: Decimal, confidence: float, sign: int) -> Decim
 def round_weight(weight: Decimal) -> Decimal:
     """To 6 decimals, ties to even; never minus zero."""
     rounded = weight.quantize(WEIGHT_STEP, context=EXACT)
-    return ZERO.quantize(WEIGHT_STEP) if rounded == 0 else rounded
+    return ZERO if rounded == 0 else rounded
 
 
 def level_price(price: float, distance: Decimal, tick_size: Decimal) -> Decimal:

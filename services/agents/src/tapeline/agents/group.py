@@ -158,7 +158,8 @@ def target_decision(setup: GroupSetup, cycle: Cycle, index: int, wish: TargetWis
         target_weight=wish.target_weight,
         order_type=OrderType.MARKET,
         time_in_force=TimeInForce.GTC,
-        is_reduce_only=False,
+        # Nothing may be opened on the way to nothing.
+        is_reduce_only=wish.target_weight == 0,
         is_post_only=False,
         take_profit_price=wish.take_profit_price,
         stop_loss_price=wish.stop_loss_price,
