@@ -1,4 +1,4 @@
-"""The shared servers, so that these tests also run alone, and what several tests ask."""
+"""Children that do not outlive their test, and how tests ask whether processes are gone."""
 
 import sys
 import time
@@ -9,9 +9,7 @@ import psutil
 import pytest
 
 from tapeline.cli.stack.child import Child, Command
-from tapeline.cli.stack.testing import jars_cache, kafka_bootstrap, postgres_url
-
-__all__ = ["kafka_bootstrap", "postgres_url"]
+from tapeline.cli.stack.testing import jars_cache
 
 
 @pytest.fixture

@@ -163,6 +163,13 @@ def test_data_of_another_version_is_refused_with_a_remedy(postgres: EmbeddedPost
     assert "pg_upgrade" in raised.value.remedy
 
 
+def test_data_whose_password_is_lost_is_refused_with_a_remedy(postgres: EmbeddedPostgres) -> None:
+    (postgres.data_dir / "password").unlink()
+    with pytest.raises(StackError, match="password") as raised:
+        postgres.start()
+    assert "Put the file back" in raised.value.remedy
+
+
 def test_a_server_that_cannot_start_is_explained_by_its_log(postgres: EmbeddedPostgres) -> None:
     postgres.start()
     postgres.stop()

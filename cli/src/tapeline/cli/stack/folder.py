@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tapeline.cli.stack.errors import FolderUnfit
 
-FREE_BYTES_MIN = 500 * 1024 * 1024
+FREE_BYTES_MIN = 500_000_000
 HOME_VARIABLE = "TAPELINE_HOME"
 _ANOTHER = f"or set {HOME_VARIABLE} to a folder on another disk."
 

@@ -44,7 +44,7 @@ class EmbeddedPostgres(Server):
 
     def url(self, scheme: str = "postgresql", database: str = DATABASE) -> str:
         """The same address in other forms, for example for psycopg or psql alone."""
-        password = (self.data_dir / "password").read_text()
+        password = self._password.read_text()
         return f"{scheme}://{USER}:{password}@{ports.LOOPBACK}:{self.port}/{database}"
 
     @property
@@ -54,7 +54,7 @@ class EmbeddedPostgres(Server):
 
     def _prepare(self, say: Say) -> Command:
         identity = self._initialize()
-        self._require_version()
+        self._require_usable()
         self._remove_stale_pid_file()
         self._port = self._choose_port()
         return Command(
@@ -89,7 +89,7 @@ class EmbeddedPostgres(Server):
         if identity is not None:
             os.chown(fresh, identity.uid, identity.gid)
         password = secrets.token_urlsafe(24)
-        write_private(self.data_dir / "password", password)
+        write_private(self._password, password)
         self._initdb(fresh, password, identity)
         fresh.rename(self.cluster)
         return identity
@@ -112,12 +112,21 @@ class EmbeddedPostgres(Server):
         finally:
             pwfile.unlink()
 
-    def _require_version(self) -> None:
+    @property
+    def _password(self) -> Path:
+        return self.data_dir / "password"
+
+    def _require_usable(self) -> None:
         found = (self.cluster / "PG_VERSION").read_text().strip()
         if found != str(VERSION):
             raise StackError(
                 f"The data in {self.cluster} is of PostgreSQL {found}; this one is {VERSION}.",
                 "Move the folder away, or run pg_upgrade on it.",
+            )
+        if not self._password.exists():
+            raise StackError(
+                f"The password of the data in {self.cluster} is missing: {self._password}.",
+                "Put the file back, or move the folder away to begin with an empty database.",
             )
 
     def _remove_stale_pid_file(self) -> None:

@@ -1,5 +1,6 @@
 """What both embedded servers share: one data folder, one port that stays, one child process."""
 
+import contextlib
 import json
 import time
 from abc import ABC, abstractmethod
@@ -152,7 +153,9 @@ class Server(ABC):
     def _kept_port(self, use: str, *, besides: tuple[int, ...] = ()) -> int:
         """Clients that survive a restart find the server again where it was."""
         kept = self.data_dir / "ports.json"
-        used: dict[str, int] = json.loads(kept.read_text()) if kept.exists() else {}
+        used: dict[str, int] = {}
+        with contextlib.suppress(OSError, ValueError):
+            used = json.loads(kept.read_text())
         port = used.get(use)
         if port is None or port in besides or not ports.is_free(port):
             port = ports.free_port(besides=besides)

@@ -66,7 +66,10 @@ class Supervisor:
         self._slots: list[_Slot] = []
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-        """Start a service; its output goes to `<name>.log` in the log folder."""
+        """Start a service, with our environment or wholly the given one.
+
+        Its output is appended to `<name>.log` in the log folder.
+        """
         log = self.log_dir / f"{name}.log"
         return self.start_command(Command(name=name, argv=list(argv), env=env, log=log))
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,33 +20,42 @@ from tapeline.cli.stack.postgres import EmbeddedPostgres
 
 
 @contextmanager
-def shared_kafka(data_dir: Path, jars_dir: Path) -> Iterator[str]:
+def shared_kafka(data_dir: Path | None = None, jars_dir: Path | None = None) -> Iterator[str]:
     """The bootstrap servers of a broker that lives as long as the block."""
     named = os.environ.get(KAFKA_VARIABLE)
     if named:
         yield named
         return
-    with kafka_container() as bootstrap_servers:
-        if bootstrap_servers is not None:
-            yield bootstrap_servers
+    with kafka_container() as container, _folder(data_dir) as folder:
+        if container is not None:
+            yield container
             return
-    with EmbeddedKafka(data_dir, jars_dir=jars_dir) as kafka:
-        yield kafka.bootstrap_servers
+        with EmbeddedKafka(folder, jars_dir=jars_dir or jars_cache(Path.cwd())) as kafka:
+            yield kafka.bootstrap_servers
 
 
 @contextmanager
-def shared_postgres(data_dir: Path) -> Iterator[str]:
+def shared_postgres(data_dir: Path | None = None) -> Iterator[str]:
     """The database URL of a server that lives as long as the block."""
     named = os.environ.get(POSTGRES_VARIABLE)
     if named:
         yield named
         return
-    with postgres_container() as url:
-        if url is not None:
-            yield url
+    with postgres_container() as container, _folder(data_dir) as folder:
+        if container is not None:
+            yield container
             return
-    with EmbeddedPostgres(data_dir) as postgres:
-        yield postgres.database_url
+        with EmbeddedPostgres(folder) as postgres:
+            yield postgres.database_url
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield given
+        return
+    with TemporaryDirectory(prefix="tapeline-") as folder:
+        yield Path(folder)
 
 
 def jars_cache(root: Path) -> Path:
