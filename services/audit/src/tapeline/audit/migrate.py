@@ -99,9 +99,9 @@ def delete_run(admin_url: str, run_id: str) -> int:
     return deleted
 
 
-def database_away(url: URL, error: OperationalError) -> DatabaseAway:
+def database_away(url: URL, error: Exception) -> DatabaseAway:
     """The failure for a database that does not answer; the password is not in it."""
-    reason = str(error.orig or error).strip().splitlines()[0]
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     return DatabaseAway(
         f"PostgreSQL at {url.host}:{url.port} does not answer: {reason}",
         "Start the local stack with `tapeline up`, or correct DATABASE_URL.",

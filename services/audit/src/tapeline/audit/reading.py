@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tapeline.audit.chain import Record, texts_digest, unpack_headers
+from tapeline.audit.chain import Record, parts_digest, unpack_headers
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.contracts.system import Watermark
 from tapeline.contracts.topics import TOPICS
@@ -58,7 +58,7 @@ def reading_digest(reading: Any, is_duplicate: bool, body: str) -> bytes:
 
     `body` is canonical JSON: pass what comes back from PostgreSQL through `canonical`.
     """
-    return texts_digest(
+    return parts_digest(
         (
             reading.record_type,
             reading.event_id,
@@ -67,7 +67,7 @@ def reading_digest(reading: Any, is_duplicate: bool, body: str) -> bytes:
             reading.producer,
             reading.decision_id,
             reading.client_order_id,
-            "duplicate" if is_duplicate else "first",
+            is_duplicate,
             body,
         )
     )

@@ -1,0 +1,7 @@
+"""python -m tapeline.audit"""
+
+import sys
+
+from tapeline.audit.app import main
+
+sys.exit(main())
