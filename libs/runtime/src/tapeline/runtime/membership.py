@@ -26,8 +26,9 @@ from aiokafka.errors import (
 from aiokafka.errors import KafkaError as AioKafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from tapeline.runtime.exits import Fenced
 from tapeline.runtime.kafka import ClientLost, aiokafka_config, group_id, topic_name
-from tapeline.runtime.settings import KafkaSettings
+from tapeline.runtime.settings import ServiceSettings
 from tapeline.runtime.stage_intake import Consumed
 from tapeline.runtime.telemetry import get_logger
 
@@ -39,7 +40,7 @@ away is noticed as that"""
 STOP_S: Final = 5.0
 REVOKE_S: Final = 5.0
 JOIN_S: Final = 45.0
-SESSION_MS: Final = 10_000
+SESSION_MS: Final = 6_000
 log = get_logger(__name__)
 
 
@@ -52,7 +53,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
     def __init__(
         self,
-        settings: KafkaSettings,
+        settings: ServiceSettings,
         name: str,
         input_topics: Sequence[str],
         before_revoke: Callable[[], Awaitable[None]],
@@ -64,6 +65,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._before_revoke = before_revoke
         self._client: Any = None
         self._joining_since: float | None = None
+        self._instance = settings.instance_id and f"{name.replace('/', '.')}-{settings.instance_id}"
+        self._is_fenced = False
         self.epoch = 0
         """changes with every loss and gain of partitions"""
         self.assigned: frozenset[TopicPartition] = frozenset()
@@ -78,12 +81,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             **aiokafka_config(self._settings),
             client_id=f"{self._settings.topic_prefix}{self._name}",
             group_id=group_id(self._settings, self._name),
+            group_instance_id=self._instance or None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             partition_assignment_strategy=(assignor,),
             session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=3_000,
+            heartbeat_interval_ms=1_500,
             rebalance_timeout_ms=15_000,
             request_timeout_ms=20_000,
             fetch_max_wait_ms=50,
@@ -125,6 +129,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     async def on_partitions_revoked(self, revoked: frozenset[TopicPartition]) -> None:
         """Called by aiokafka before it joins anew; the member keeps its partitions until then."""
         self._joining_since = asyncio.get_running_loop().time()
+        if self._instance and self.assigned and self._client._coordinator.generation < 0:
+            # The group does not know us any more: a successor has taken our name, or our session
+            # is over. To join again would throw the successor out.
+            self._is_fenced = True
+            await asyncio.sleep(JOIN_S)
+            return
         if self.assigned:
             try:
                 async with asyncio.timeout(REVOKE_S):
@@ -145,7 +155,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._joining_since = None
 
     def check_joined(self) -> None:
-        """Raises ClientLost when joining takes longer than any rebalance may."""
+        """Raises Fenced when the group has put us out, and ClientLost when joining takes longer
+        than any rebalance may."""
+        if self._is_fenced:
+            raise Fenced(
+                f"{self._name} {self._instance} has been put out of its group.",
+                "It was silent for too long, or another process runs under its instance id.",
+            )
         since = self._joining_since
         if since is not None and asyncio.get_running_loop().time() - since > JOIN_S:
             raise ClientLost(f"{self._name} got no assignment within {JOIN_S:.0f} s")

@@ -157,6 +157,10 @@ class ServiceSettings(KafkaSettings):
     """the run all ids are derived under"""
     mode: Mode = Mode.PAPER
     """PAPER, SHADOW or BACKTEST; LIVE is refused"""
+    instance_id: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    """Name of this replica among those of its service, such as 0. A process that is started again
+    under its name gets its partitions back at once; without one the group waits until the dead
+    member's session is over. Two living processes must not share one."""
     build_id: str = Field(default="", validate_default=True)
     """empty: the version of the installed package"""
     log_dir: Path | None = None

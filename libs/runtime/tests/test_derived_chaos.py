@@ -1,0 +1,255 @@
+"""Workers of one stage killed at random under load; an independent client looks at the result."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from window_stage import expected_value
+
+from tapeline.contracts import topics
+from tapeline.contracts.agents import Feature
+from tapeline.runtime.codec import Decoder, encode
+from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.settings import KafkaSettings
+from tapeline.runtime.topology import Topology, create_topics, delete_topics
+
+HERE = Path(__file__).parent
+PARTITIONS = 4
+RATE_PER_S = 400
+KILLS = 6
+KILL_PAUSE_S = 5.0
+SILENCE_MAX_S = 15.0
+STEP_S = 0.05
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What the oracle found."""
+
+    lost: int
+    changed: int
+    """one id, different bytes; or not the bytes that the inputs make"""
+    repeated: int
+    """one id, same bytes: allowed"""
+    silence_s: float
+    """longest time in which a partition with work had no output"""
+
+    @property
+    def is_none(self) -> bool:
+        return not self.lost and not self.changed and self.silence_s <= SILENCE_MAX_S
+
+
+def event_id(partition: int, number: int) -> str:
+    return f"in/{partition}/{number}"
+
+
+@contextmanager
+def feeding(settings: KafkaSettings) -> Iterator[list[int]]:
+    """Writes numbers to every partition at a steady rate during the block; gives the counts."""
+    counts = [0] * PARTITIONS
+    over = threading.Event()
+
+    def delivered(error: object, _message: object) -> None:
+        assert error is None
+
+    def feed() -> None:
+        producer = Producer(confluent_config(settings, enable_idempotence=True))
+        while not over.wait(STEP_S):
+            for partition in range(PARTITIONS):
+                for _ in range(int(RATE_PER_S * STEP_S)):
+                    number = counts[partition]
+                    record = Feature(
+                        instrument_id=f"p{partition}",
+                        name="number",
+                        window_ns=1,
+                        value=float(number),
+                        ts_event_ns=number,
+                        ts_init_ns=number,
+                    )
+                    producer.produce(
+                        settings.topic_prefix + topics.FEATURES,
+                        encode(record),
+                        key=str(partition).encode(),  # a compacted topic takes nothing without
+                        partition=partition,
+                        on_delivery=delivered,
+                        headers=[("event_id", event_id(partition, number).encode())],
+                    )
+                    counts[partition] = number + 1
+            producer.poll(0)
+        assert producer.flush(20) == 0
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        over.set()
+        thread.join()
+
+
+class Workers:
+    """Processes of one stage; a killed one is started again at once, as a supervisor does."""
+
+    def __init__(self, script: str, settings: KafkaSettings, logs: Path) -> None:
+        self._script = script
+        self._logs = logs
+        self._env = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+            "TAPELINE_TOPIC_PREFIX": settings.topic_prefix,
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        env = {**self._env, "TAPELINE_INSTANCE_ID": name}
+        with (self._logs / f"worker{name}.log").open("ab") as output:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, str(HERE / self._script)],
+                env=env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill_one(self, choice: random.Random) -> None:
+        name = choice.choice(sorted(self._processes))
+        process = self._processes[name]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self.start(name)
+
+    def stop(self) -> list[int]:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(timeout=30) for process in self._processes.values()]
+
+    def revive(self) -> None:
+        """Starts those again that have ended by themselves."""
+        for name, process in tuple(self._processes.items()):
+            if process.poll() is not None:
+                self.start(name)
+
+
+@dataclass
+class Seen:
+    """One output as the reader found it."""
+
+    value: bytes
+    appended_ms: int
+    partition: int
+
+
+def read_outputs(settings: KafkaSettings, wanted: int, limit_s: float) -> list[tuple[str, Seen]]:
+    """Outputs in log order, until each cause has one or the time is over."""
+    consumer = Consumer(
+        confluent_config(
+            settings,
+            group_id="oracle",
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+    )
+    consumer.assign([TopicPartition(settings.topic_prefix + topics.DISCUSSIONS, 0, 0)])
+    found: list[tuple[str, Seen]] = []
+    causes: set[str] = set()
+    deadline = time.monotonic() + limit_s
+    while len(causes) < wanted and time.monotonic() < deadline:
+        for message in consumer.consume(5000, 0.2):
+            assert message.error() is None
+            headers = dict(message.headers() or [])
+            cause = headers["causation_id"].decode()
+            key, value = message.key(), message.value()
+            assert key is not None
+            assert value is not None
+            found.append((cause, Seen(value, message.timestamp()[1], int(key))))
+            causes.add(cause)
+    consumer.close()
+    return found
+
+
+def examine(found: Sequence[tuple[str, Seen]], counts: Sequence[int]) -> Damage:
+    """Compares the outputs with what the inputs must make."""
+    decoder = Decoder(("tapeline.agents.Feature",))
+    first: dict[str, bytes] = {}
+    changed = repeated = 0
+    last_ms: dict[int, int] = {}
+    silence_ms = 0
+    for cause, seen in found:
+        if cause in first:
+            changed += first[cause] != seen.value
+            repeated += first[cause] == seen.value
+            continue
+        first[cause] = seen.value
+        number = int(cause.split("/")[2])
+        changed += decoder.decode(seen.value).value != expected_value(number)
+        silence_ms = max(
+            silence_ms, seen.appended_ms - last_ms.get(seen.partition, seen.appended_ms)
+        )
+        last_ms[seen.partition] = seen.appended_ms
+    wanted = {event_id(at, number) for at in range(PARTITIONS) for number in range(counts[at])}
+    return Damage(len(wanted - first.keys()), changed, repeated, silence_ms / 1000)
+
+
+def run_chaos(
+    script: str, settings: KafkaSettings, logs: Path, seed: int, catch_up_s: float
+) -> tuple[Damage, list[int]]:
+    choice = random.Random(seed)
+    workers = Workers(script, settings, logs)
+    workers.start("0")
+    workers.start("1")
+    try:
+        with feeding(settings) as counts:
+            time.sleep(2.0)
+            for _ in range(KILLS):
+                time.sleep(KILL_PAUSE_S * (0.5 + choice.random()))
+                workers.revive()
+                workers.kill_one(choice)
+        found = read_outputs(settings, sum(counts), catch_up_s)
+    finally:
+        codes = workers.stop()
+    return examine(found, counts), codes
+
+
+@pytest.fixture
+def run_settings(kafka_bootstrap: str, tmp_path: Path) -> Iterator[KafkaSettings]:
+    prefix = f"chaos{tmp_path.name[-12:]}."
+    settings = KafkaSettings(kafka_bootstrap_servers=kafka_bootstrap, topic_prefix=prefix)
+    create_topics(settings, Topology(instrument=PARTITIONS, account=1, service=2))
+    yield settings
+    delete_topics(settings)
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
+def test_killed_workers_lose_nothing_and_repeat_only_the_same_bytes(
+    run_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("CHAOS_SEED", "1"))
+    damage, codes = run_chaos("window_stage.py", run_settings, tmp_path, seed, catch_up_s=30)
+    print(f"seed {seed}: {damage}")
+    assert damage.is_none, f"seed {seed}: {damage}; logs in {tmp_path}"
+    # One that was killed last may still be starting, with nothing open yet.
+    assert set(codes) <= {0, -signal.SIGTERM}
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
+def test_the_same_oracle_reports_the_damage_of_unawaited_sends(
+    run_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    damage, _ = run_chaos("naive_stage.py", run_settings, tmp_path, seed=1, catch_up_s=10)
+    print(damage)
+    assert damage.lost > 0
+    assert damage.changed > 0
