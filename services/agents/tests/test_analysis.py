@@ -73,7 +73,7 @@ def test_an_incomplete_bar_is_analysed_and_noted() -> None:
         ({"volume": 0.0}, True),
     ],
 )
-def test_a_bar_that_no_market_makes_is_skipped(changes: dict[str, float], is_right: bool) -> None:
+def test_a_bar_that_no_market_makes_is_skipped(changes: dict[str, Any], is_right: bool) -> None:
     reading = replace(bar(1, 10.0), **changes)
     assert is_usable(reading) is is_right
     assert (after(SMA, reading) != initial(SMA)) is is_right

@@ -306,7 +306,7 @@ def partitions(draw: st.DrawFn) -> list[Any]:
                     instrument_id=instrument_id,
                     horizon_ns=2 * DAY_NS,
                 )
-                changes = {
+                changes: dict[str, Any] = {
                     "direction": draw(st.sampled_from(list(Direction))),
                     "confidence": draw(st.sampled_from([0.2, 0.5, 0.56, 0.9])),
                 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Final, Protocol
 
 from tapeline.agents.config_book import ConfigBook
 from tapeline.agents.cycles import Closing, CycleTracker, Heard
@@ -39,16 +39,27 @@ from tapeline.runtime.topology import partition_of
 
 CHECKPOINT_INPUT_COUNT: Final = 200
 """Inputs without a cycle between two checkpoints."""
+STEP_S: Final = 60.0
+CYCLES_A_STEP: Final = 10
+"""Cycles of language models that one batch of a backlog may hold; the driver waits so long."""
 CYCLE_INTERVAL: Final = "cycle_interval_ns"
 """Parameter of every group: smallest time between two of its cycles."""
 CYCLE_INTERVAL_NS: Final = 60_000_000_000
+
+
+class ReadBackLog(CallLog, Protocol):
+    """A call log that looks at the topic anew when a partition comes (back) to this process."""
+
+    def forget(self) -> None:
+        """What was read so far may be old."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
     """What groups of language models need from outside."""
 
-    call_log: CallLog | None = None
+    call_log: ReadBackLog | None = None
     llm: Endpoint | None = None
 
 
@@ -73,7 +84,7 @@ class Lane:
 class GroupStage:
     """One group with its own consumer group, so that groups do not wait for each other."""
 
-    input_topics = (topics.SIGNALS,)
+    input_topics: tuple[str, ...] = (topics.SIGNALS,)
     state_topic: str | None = topics.GROUP_STATE
 
     def __init__(
@@ -98,12 +109,16 @@ class GroupStage:
         interval_ns_of(self._setup)
         self._group: Group = make_group(self._setup)
         self._partition = partition_of(self._setup.group.universe, signals_partition_count)
+        deadline_s = 0.0 if self._outside.llm is None else self._outside.llm.deadline_s
+        self.step_seconds_max = max(STEP_S, CYCLES_A_STEP * deadline_s)
         self._lane: Lane | None = None
 
     def restore(self, topic: str, partition: int, committed: int, kept: Sequence[Input]) -> int:
         """Takes the targets back; returns the first offset that the opinions need."""
         if partition != self._partition:
             return committed
+        if self._outside.call_log is not None:
+            self._outside.call_log.forget()
         next_offset, standing = restored(self._group_id, partition, kept)
         tracker = CycleTracker(
             universe=self._setup.group.universe,
@@ -212,7 +227,7 @@ class GroupStage:
             _require_same_universe(self._setup, setup)
             interval_ns, group = interval_ns_of(setup), make_group(setup)
         except BadConfig as fault:
-            return (config_unusable(self.name, str(fault), end_ns, self._run_id),)
+            return (config_unusable(self.name, fault.sentence, end_ns, self._run_id),)
         await _closed(self._group)
         self._setup, self._group = setup, group
         lane.tracker.interval_ns = interval_ns

@@ -21,18 +21,21 @@ from tapeline.agents import trigger as trigger_contract
 from tapeline.agents.analysis import Watch
 from tapeline.agents.group import Group, GroupSetup
 from tapeline.contracts.config import Trigger
+from tapeline.runtime import exits
 
 GIVEN = ("name", "interval_ns")
 """Fields of a trigger that its config record holds itself."""
 
 
-class BadConfig(Exception):
+class BadConfig(exits.Failure):
     """A config record cannot be put to work."""
 
-    def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(f"{cause} {remedy}")
-        self.cause = cause
-        self.remedy = remedy
+    exit_code = exits.USAGE
+
+    @property
+    def sentence(self) -> str:
+        """Cause and remedy on one line."""
+        return f"{self.cause} {self.remedy}"
 
 
 def make_watch(config: Trigger) -> Watch:

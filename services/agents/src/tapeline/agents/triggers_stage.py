@@ -64,8 +64,8 @@ class Lane:
 class TriggersStage:
     """Serves any number of input partitions; each has its own states."""
 
-    name = INSTANCE
-    input_topics = (topics.BARS, topics.MACRO)
+    name: str = INSTANCE
+    input_topics: tuple[str, ...] = (topics.BARS, topics.MACRO)
     state_topic: str | None = topics.TRIGGER_STATE
 
     def __init__(
@@ -177,7 +177,7 @@ class TriggersStage:
         """The watermark under our name, once a slice; then the configuration as it is now."""
         self._adopt(lane)
         incidents = [
-            config_unusable(INSTANCE, str(fault), watermark.ts_event_ns, self._run_id)
+            config_unusable(INSTANCE, fault.sentence, watermark.ts_event_ns, self._run_id)
             for fault in lane.faults
         ]
         lane.faults = ()
