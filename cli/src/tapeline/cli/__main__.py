@@ -1,0 +1,5 @@
+"""`python -m tapeline.cli`."""
+
+from tapeline.cli.app import main
+
+main()

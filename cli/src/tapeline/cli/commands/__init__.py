@@ -1,0 +1,1 @@
+"""The commands of `tapeline`, one module a kind."""

@@ -1,0 +1,130 @@
+"""`tapeline demo`: a run played to its end in the terminal, and then put to the proof."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from tapeline.cli import proofs, summary
+from tapeline.cli.configuration import Configuration
+from tapeline.cli.follower import Follower
+from tapeline.cli.plan import reporters_of
+from tapeline.cli.records import Found, TopicRecords
+from tapeline.cli.runs import Run
+from tapeline.cli.screen import SHOWN, Rates, progress_note, view
+from tapeline.cli.session import Session
+from tapeline.cli.sources import Source
+from tapeline.cli.stack.errors import StackError
+from tapeline.cli.tally import Tally
+from tapeline.runtime import clock
+from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.log_reader import LogReader
+
+REDRAW_S = 1.0
+STALL_S = 90.0
+
+
+class DemoStalled(StackError):
+    """Nothing has moved for too long."""
+
+
+class Watch:
+    """A tally that a follower fills and the screen reads."""
+
+    def __init__(self, session: Session) -> None:
+        assert session.stack.endpoints is not None
+        settings = session.kafka_settings(session.stack.endpoints)
+        self.config: dict[str, Any] = confluent_config(settings)
+        self.tally = Tally()
+        self.lock = threading.Lock()
+        self.prefix = session.run.prefix
+        self.records = TopicRecords(LogReader(self.config, self.prefix))
+        self.follower = Follower(self.config, self.prefix, self._add)
+        self.rates = Rates(lambda: self.records.counts(list(SHOWN)))
+        self.started_s = clock.monotonic_s()
+        self._moved_s = self.started_s
+        self._last = (-1, -1)
+
+    def _add(self, found: Found) -> None:
+        with self.lock:
+            self.tally.add(found)
+
+    def check_progress(self) -> None:
+        """Raises DemoStalled when no slice and no record has come for too long."""
+        now = (sum(self.tally.slices.values()), self.tally.records.total())
+        if now != self._last:
+            self._last, self._moved_s = now, clock.monotonic_s()
+        elif clock.monotonic_s() - self._moved_s > STALL_S:
+            raise DemoStalled(
+                f"Nothing has moved for {STALL_S:.0f} s.",
+                "Look at the logs of the services in the run's folder.",
+            )
+
+
+def play(session: Session, watch: Watch, console: Console, title: str) -> None:
+    """Shows the run until every reporter has finished the last slice."""
+    wanted = set(reporters_of(session.run, session.configuration))
+    watch.follower.start()
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        drawn_s = 0.0
+
+        def is_done() -> bool:
+            nonlocal drawn_s
+            if clock.monotonic_s() - drawn_s > REDRAW_S:
+                drawn_s = clock.monotonic_s()
+                rates = watch.rates.now()
+                with watch.lock:
+                    watch.check_progress()
+                    live.update(
+                        view(title, watch.tally, rates, progress_note(watch.tally, watch.started_s))
+                    )
+            return session.run.is_paced and watch.tally.finals >= wanted
+
+        session.watch(is_done)
+
+
+def run_demo(
+    home: Path,
+    run: Run,
+    configuration: Configuration,
+    source: Source,
+    console: Console,
+    *,
+    is_dev: bool = False,
+) -> dict[str, Any]:
+    """Plays a run and returns its summary; `ok` in it says whether everything holds."""
+    console.print(f"Playing {run.source}.", style="bold")
+    if run.is_synthetic:
+        console.print("These prices are synthetic: no market ever had them.", style="yellow")
+    console.print(f"Run {run.name}, id {run.run_id}. Data in {home}.", style="dim")
+    started_s = clock.monotonic_s()
+    session = Session(
+        home,
+        run,
+        configuration,
+        feed_options=source.feed_options,
+        is_dev=is_dev,
+        say=lambda text: console.print(f"  starting {text}", style="dim"),
+    )
+    with session:
+        watch = Watch(session)
+        try:
+            play(session, watch, console, f"Tapeline · {run.source}")
+        except KeyboardInterrupt:
+            if run.is_paced:
+                session.store.end(run, "stopped")
+                raise
+        except BaseException:
+            session.store.end(run, "failed")
+            raise
+        console.print("  the last slice is through; stopping the services", style="dim")
+        session.supervisor.stop()
+        watch.follower.stop()
+        proof = proofs.prove(session, watch.records, console)
+        facts = summary.facts_of(run, watch, proof, clock.monotonic_s() - started_s)
+        session.store.end(run, "complete" if facts["ok"] else "failed")
+    return facts

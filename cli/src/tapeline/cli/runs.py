@@ -1,0 +1,110 @@
+"""The runs of one Tapeline home: what was played, under which names its topics are found.
+
+A run is a folder `runs/<name>` with run.json, keys and logs. Every run has topics of its own (its
+prefix), so that runs never mix; run_id is what ids are derived from, and two runs of the same
+recorded data with the same configuration share it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tapeline.runtime import clock
+from tapeline.runtime.exits import Failure
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,40}$")
+
+
+class RunUnknown(Failure):
+    """No run has that name."""
+
+    exit_code = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run."""
+
+    name: str
+    run_id: str
+    source: str
+    """what is played, in words"""
+    preset: str
+    """configuration file"""
+    feed: str
+    is_paced: bool
+    is_synthetic: bool
+    shards: tuple[int, ...]
+    instrument_partitions: int
+    account_partitions: int
+    started_ns: int
+    ended_ns: int = 0
+    result: str = ""
+    """empty while it runs; then complete, stopped or failed"""
+
+    @property
+    def prefix(self) -> str:
+        """In front of its topics."""
+        return f"{self.name}."
+
+
+class RunStore:
+    """The folder of runs."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "runs"
+
+    def folder(self, name: str) -> Path:
+        """Where a run keeps its keys and logs."""
+        return self._folder / name
+
+    def new_name(self, stem: str) -> str:
+        """The first free name: stem-1, stem-2 ..."""
+        number = 1
+        while self.folder(f"{stem}-{number}").exists():
+            number += 1
+        return f"{stem}-{number}"
+
+    def save(self, run: Run) -> None:
+        """Writes run.json, whole or not at all."""
+        assert NAME.match(run.name), run.name
+        folder = self.folder(run.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / "run.json.part"
+        part.write_text(json.dumps(asdict(run), indent=2) + "\n")
+        part.replace(folder / "run.json")
+
+    def end(self, run: Run, result: str) -> Run:
+        """Notes how a run ended."""
+        ended = replace(run, ended_ns=clock.wall_ns(), result=result)
+        self.save(ended)
+        return ended
+
+    def all(self) -> list[Run]:
+        """Every run, oldest first."""
+        found = [self._read(path) for path in sorted(self._folder.glob("*/run.json"))]
+        return sorted(found, key=lambda run: run.started_ns)
+
+    def get(self, name: str) -> Run:
+        """A run by name, or RunUnknown; `last` is the newest."""
+        runs = self.all()
+        if name in ("", "last") and runs:
+            return runs[-1]
+        for run in runs:
+            if run.name == name:
+                return run
+        names = ", ".join(run.name for run in runs) or "none yet: try `tapeline demo`"
+        raise RunUnknown(f"There is no run {name or 'at all'}.", f"The runs are: {names}.")
+
+    def delete(self, name: str) -> None:
+        """Removes the folder; the topics and rows are the caller's."""
+        shutil.rmtree(self.folder(name))
+
+    @staticmethod
+    def _read(path: Path) -> Run:
+        data = json.loads(path.read_text())
+        return Run(**{**data, "shards": tuple(data["shards"])})

@@ -1,0 +1,224 @@
+"""A run with its servers and services, all children of this process.
+
+Everything that is started here ends with this process, however it ends (stack/guard.py). A service
+that falls over is started again; one that says that its settings are wrong ends the session.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException, Producer
+
+from tapeline.audit.keys import create_key
+from tapeline.audit.migrate import migrate_with_file
+from tapeline.cli.configuration import Configuration, key_of
+from tapeline.cli.plan import Ground, Part, groups_of, parts_of, shared_environment
+from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.stack.errors import StackError
+from tapeline.cli.stack.ports import free_port
+from tapeline.cli.stack.stack import LocalStack
+from tapeline.cli.stack.state import Endpoints
+from tapeline.cli.stack.supervisor import Exit, Supervisor
+from tapeline.contracts import topics
+from tapeline.contracts.config import GroupKind
+from tapeline.runtime import exits
+from tapeline.runtime.codec import encode
+from tapeline.runtime.ids import content_id
+from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.keys import (
+    OPERATOR_FOLDER,
+    SEAL_FOLDER,
+    create_secret,
+    create_signer,
+)
+from tapeline.runtime.settings import KafkaSettings
+from tapeline.runtime.topology import Topology, create_topics
+
+RESTART_S = 0.5
+STARTS_MAX = 8
+OPERATOR = "operator"
+FLUSH_S = 20.0
+
+
+class ServiceFailed(StackError):
+    """A service ended and is not started again."""
+
+
+class Session:
+    """One run, from empty topics to its last record. Use as a context manager."""
+
+    def __init__(
+        self,
+        home: Path,
+        run: Run,
+        configuration: Configuration,
+        *,
+        feed_options: Mapping[str, str] | None = None,
+        is_dev: bool = False,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.run = run
+        self.configuration = configuration
+        self.store = RunStore(home)
+        self.folder = self.store.folder(run.name)
+        self.stack = LocalStack(home, say=say)
+        self.parts: dict[str, Part] = {}
+        self.supervisor = Supervisor(self.folder / "logs", restart=self._restart)
+        self.restarts = 0
+        self._feed_options = dict(feed_options or {})
+        self._is_dev = is_dev
+        self._say = say
+        self._failure: Exit | None = None
+        self._home = home
+
+    # ---- start
+
+    def start(self) -> Endpoints:
+        """Servers, topics, configuration, keys, tables, services."""
+        endpoints = self.stack.start()
+        self.store.save(self.run)
+        settings = self.kafka_settings(endpoints)
+        self._say("topics and configuration")
+        create_topics(settings, self.topology())
+        self._publish_configuration(settings)
+        self._create_keys()
+        ground = Ground(
+            endpoints=endpoints,
+            audit_url=migrate_with_file(endpoints.database_url, self._home / "audit.password"),
+            folder=self.folder,
+            model_port=free_port() if self._needs_model_server() else 0,
+            feed_options=self._feed_options,
+            is_dev=self._is_dev,
+        )
+        self.environment = shared_environment(self.run, self.configuration, ground)
+        self._say("services")
+        for part in parts_of(self.run, self.configuration, ground):
+            self.start_part(part)
+        return endpoints
+
+    def start_part(self, part: Part) -> None:
+        """Starts one service."""
+        self.parts[part.name] = part
+        ports = self.folder / "ports"
+        ports.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            **self.environment,
+            "TAPELINE_HEALTH_PORT_FILE": str(ports / part.name),
+            **part.environment,
+        }
+        # Bytecode is worth its place: without it every start compiles everything anew.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.supervisor.start(part.name, part.argv, environment)
+
+    def topology(self) -> Topology:
+        """Partitions of the run's topics."""
+        return Topology(
+            instrument=self.run.instrument_partitions,
+            account=self.run.account_partitions,
+            service=2 * self.run.account_partitions,
+        )
+
+    def kafka_settings(self, endpoints: Endpoints) -> KafkaSettings:
+        """How a client of this run reaches Kafka."""
+        return KafkaSettings(
+            kafka_bootstrap_servers=endpoints.bootstrap_servers, topic_prefix=self.run.prefix
+        )
+
+    def _publish_configuration(self, settings: KafkaSettings) -> None:
+        producer = Producer({**confluent_config(settings), "enable.idempotence": True})
+        failures: list[str] = []
+        for record in self.configuration.records:
+            key = key_of(record)
+            headers: list[tuple[str, str | bytes | None]] = [
+                ("event_id", content_id(f"{self.run.run_id}/{key}/{record.version}").encode()),
+                ("causation_id", b""),
+                ("correlation_id", b""),
+                ("producer", b"cli"),
+                ("run_id", self.run.run_id.encode()),
+            ]
+            producer.produce(
+                self.run.prefix + topics.CONFIG,
+                encode(record),
+                key.encode(),
+                0,
+                headers=headers,
+                on_delivery=lambda error, _message: failures.append(str(error)) if error else None,
+            )
+        if producer.flush(FLUSH_S) or failures:
+            raise KafkaException(failures[0] if failures else "the configuration was not taken")
+
+    def _create_keys(self) -> None:
+        keys = self.folder / "keys"
+        if keys.exists():
+            return
+        create_secret(keys / SEAL_FOLDER, "run")
+        create_signer(keys / "private", keys / OPERATOR_FOLDER, OPERATOR)
+        create_key(keys / "audit", "run")
+
+    def _needs_model_server(self) -> bool:
+        has_endpoint = bool(os.environ.get("TAPELINE_AGENTS_LLM_BASE_URL"))
+        kinds = [group.kind for group, _ in groups_of(self.configuration)]
+        return GroupKind.LLM in kinds and not has_endpoint
+
+    # ---- while it runs
+
+    def _restart(self, exited: Exit) -> float | None:
+        if exited.returncode == exits.OK:
+            return None
+        if exited.returncode == exits.USAGE or exited.starts >= STARTS_MAX:
+            self._failure = exited
+            return None
+        self.restarts += 1
+        return RESTART_S
+
+    def watch(self, until: Callable[[], bool], pause_s: float = 0.1) -> None:
+        """Keeps the services up until the callback says so; raises ServiceFailed."""
+        while not until():
+            self.check()
+            time.sleep(pause_s)
+
+    def check(self) -> None:
+        """One look at the children."""
+        self.supervisor.poll()
+        if self._failure is not None:
+            name, code = self._failure.name, self._failure.returncode
+            tail = self._failure.log_tail.strip()
+            raise ServiceFailed(
+                f"The service {name} ended with code {code}:\n{tail}",
+                f"Correct what it says; its whole log is {self.folder / 'logs' / name}.log",
+            )
+        for child in self.stack.exited():
+            raise ServiceFailed(f"{child.name} has ended.", "Look at its log in the data folder.")
+
+    # ---- end
+
+    def stop(self) -> None:
+        """Services last started first, then the servers."""
+        try:
+            self.supervisor.stop()
+        finally:
+            self.stack.stop()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.supervisor.kill()
+            self.stack.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
