@@ -1,0 +1,114 @@
+"""Wiring of risk: keys, the core, the driver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tapeline.contracts.agents import Decision
+from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
+from tapeline.contracts.orders import ApprovedOrder
+from tapeline.risk.core import RiskCore
+from tapeline.risk.settings import RiskSettings
+from tapeline.risk.state import RiskState
+from tapeline.runtime.money import MoneyService, run_money_service
+from tapeline.runtime.settings import SettingsError, load_settings, main_guard
+from tapeline.runtime.signing import (
+    OPERATOR_FOLDER,
+    SEAL_FOLDER,
+    KeyMissing,
+    KeyRing,
+    OperatorKeys,
+    seal,
+    seal_verdict,
+    signature_verdict,
+)
+from tapeline.runtime.telemetry import get_logger
+
+SLOT = 0
+"""Number of risk among the services of the money path."""
+log = get_logger(__name__)
+
+
+class NotSealed(Exception):
+    """An approval was about to leave without a code that verifies."""
+
+    remedy = "This is a bug, or the key changed under us; the shard recovers and decides anew."
+
+
+class Shell:
+    """What the shell does that needs keys."""
+
+    def __init__(self, seals: KeyRing, operators: OperatorKeys) -> None:
+        self._seals = seals
+        self._operators = operators
+
+    def verdict(self, _topic: str, record: Any) -> str:
+        """Stable code of what is wrong with an input, or empty.
+
+        A decision, and a command for which risk would emit orders, is told when nothing can be
+        signed; the journal keeps it, so that a replay denies the same.
+        """
+        if isinstance(record, Decision):
+            return self._seals.problem()
+        if isinstance(record, SetTradingState | CancelAll | Flatten):
+            found = signature_verdict(record, self._operators)
+            if not found and isinstance(record, Flatten):
+                return self._seals.problem()
+            return found
+        return ""
+
+    def sign(self, record: Any) -> Any:
+        """An approval with key and code; everything else as it is."""
+        return seal(record, self._seals) if isinstance(record, ApprovedOrder) else record
+
+    def check(self, record: Any) -> None:
+        """Raises on an approval that execution would have to refuse."""
+        if isinstance(record, ApprovedOrder):
+            found = seal_verdict(record, self._seals)
+            if found:
+                raise NotSealed(f"Approval {record.approval.approval_id}: {found}.")
+
+
+def make_service(settings: RiskSettings) -> MoneyService[RiskState]:
+    """The service as the driver runs it; raises SettingsError or SigningError without keys."""
+    folder = _keys_dir(settings)
+    seals = KeyRing.from_folder(folder / SEAL_FOLDER)
+    operators = OperatorKeys.from_folder(folder / OPERATOR_FOLDER)
+    try:
+        seals.keys()
+    except KeyMissing as error:
+        if not settings.starts_without_key:
+            raise
+        log.warning("nothing_will_be_approved", cause=error.cause, remedy=error.remedy)
+    operators.keys()
+    shell = Shell(seals, operators)
+    return MoneyService(
+        name=RiskSettings.service,
+        slot=SLOT,
+        make_core=RiskCore,
+        sign=shell.sign,
+        signed=frozenset({ApprovedOrder.AVRO}),
+        verdict=shell.verdict,
+        check=shell.check,
+    )
+
+
+def _keys_dir(settings: RiskSettings) -> Path:
+    if settings.keys_dir is None:
+        raise SettingsError(
+            "TAPELINE_KEYS_DIR is not set; without keys nothing can be approved.",
+            "Set it to the folder that `tapeline keys create` made.",
+        )
+    return settings.keys_dir
+
+
+def run() -> int:
+    """Runs the service until it is told to stop."""
+    settings = load_settings(RiskSettings)
+    return run_money_service(make_service(settings), settings)
+
+
+def main() -> int:
+    """Entry of the process; returns its exit code."""
+    return main_guard(run)

@@ -1,0 +1,229 @@
+"""Booking of what happened: approvals reserve, fills move positions, ends release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from tapeline.accounting.ledger import Booking
+from tapeline.accounting.numbers import ONE, ZERO, converted, fixed, notional
+from tapeline.contracts.accounts import (
+    CashAdjustment,
+    CorporateAction,
+    FundingPayment,
+    PositionCorrection,
+)
+from tapeline.contracts.orders import ApprovedOrder, Fill, Order, OrderAction, OrderUpdate, Side
+from tapeline.risk.state import NOTHING, AccountState, OpenOrder, RiskState
+from tapeline.risk.worth import rate_of
+
+SNAPSHOT_GAP_NS: Final = 1_000_000_000
+"""At most one PortfolioSnapshot a second and account."""
+LOOK_AGAIN_NS: Final = 10_000_000_000
+"""How often the worth of an account that holds something is looked at."""
+CAPITAL_REASONS: Final = ("deposit", "withdrawal")
+"""Cash adjustments that are neither profit nor loss."""
+
+
+def closable(account: AccountState, group_id: str, instrument_id: str, side: Side) -> Decimal:
+    """How much an order on `side` may still close of a group's line, open orders deducted."""
+    held = account.ledger.line(group_id, instrument_id).quantity
+    against = -held if side is Side.BUY else held
+    reserve = account.reserve(group_id, instrument_id)
+    return max(against - reserve.closing(side), ZERO)
+
+
+def reservation_price(order: Order) -> Decimal:
+    """The worse of the mark and the limit: what the order may cost."""
+    return max(order.arrival_price, order.limit_price or ZERO)
+
+
+def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> None:
+    """Reserves what an approved order may do."""
+    order = approved.order
+    account = state.accounts.get(order.account_id)
+    assert account is not None, "approvals are for accounts of this shard"
+    if approved.action in (OrderAction.CANCEL, OrderAction.AMEND):
+        return
+    quantity = fixed(order.quantity)
+    against = closable(account, order.group_id, order.instrument_id, order.side)
+    opening = max(quantity - against, ZERO)
+    state.open_orders[approved.approval.approval_id] = OpenOrder(
+        order=order, remaining=quantity, opening=opening
+    )
+    state.approval_ids[order.client_order_id] = approved.approval.approval_id
+    account = replace(
+        account,
+        open_order_count=account.open_order_count + 1,
+        approved_count=account.approved_count + 1,
+    )
+    account = _reserved(state, account, order, (quantity, opening))
+    state.accounts[order.account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
+
+
+def deny(state: RiskState, account_id: str, now_ns: int) -> None:
+    """Counts a denial."""
+    account = state.accounts.get(account_id)
+    if account is not None:
+        account = replace(account, denied_count=account.denied_count + 1)
+        state.accounts[account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
+
+
+def changed(account: AccountState, now_ns: int, gap_ns: int = SNAPSHOT_GAP_NS) -> AccountState:
+    """Marks an account for a new snapshot, `gap_ns` after the last one or now."""
+    due_ns = max(now_ns, account.snapshot_ns + gap_ns)
+    if account.due_ns is not None:
+        due_ns = min(due_ns, account.due_ns)
+    return replace(account, is_changed=True, due_ns=due_ns)
+
+
+def fill(state: RiskState, record: Fill, now_ns: int) -> None:
+    """Moves position and cash, and gives back what the fill used of its reservation."""
+    account = state.accounts.get(record.account_id)
+    if account is None:
+        return
+    signed = record.quantity if record.side is Side.BUY else -record.quantity
+    ledger = account.ledger.book(
+        Booking(
+            group_id=record.group_id,
+            instrument_id=record.instrument_id,
+            quantity=signed,
+            price=record.price,
+            currency=record.currency,
+            multiplier=_multiplier(state, record.instrument_id),
+            commission=record.commission,
+        )
+    )
+    state.fill_prices[record.instrument_id] = fixed(record.price)
+    account = replace(account, ledger=ledger)
+    open_order = state.open_orders.get(record.approval_id)
+    if open_order is not None:
+        filled = fixed(open_order.filled + record.quantity)
+        left = max(open_order.remaining - record.quantity, ZERO)
+        account = _shrunk(
+            state, account, record.approval_id, replace(open_order, filled=filled), left
+        )
+    state.accounts[record.account_id] = changed(account, now_ns)
+
+
+def end(state: RiskState, record: OrderUpdate, now_ns: int) -> None:
+    """Releases an order that ended, but for fills it says it had that are still to come."""
+    account = state.accounts.get(record.account_id)
+    open_order = state.open_orders.get(record.approval_id)
+    if account is None or open_order is None or open_order.has_ended or not record.is_terminal:
+        return
+    outstanding = max(record.filled_quantity - open_order.filled, ZERO)
+    left = min(open_order.remaining, fixed(outstanding))
+    account = replace(account, open_order_count=account.open_order_count - 1)
+    account = _shrunk(state, account, record.approval_id, replace(open_order, has_ended=True), left)
+    state.accounts[record.account_id] = changed(account, now_ns)
+
+
+def account_event(
+    state: RiskState,
+    record: CashAdjustment | FundingPayment | CorporateAction | PositionCorrection,
+    now_ns: int,
+) -> None:
+    """Books cash and positions that moved by other than fills."""
+    account = state.accounts.get(record.account_id)
+    if account is None:
+        return
+    match record:
+        case CashAdjustment():
+            account = _adjusted(state, account, record)
+        case FundingPayment():
+            ledger = account.ledger.deposit(record.currency, record.amount)
+            account = replace(account, ledger=ledger)
+        case CorporateAction():
+            ledger = account.ledger.corporate_action(
+                record.instrument_id,
+                split_ratio=record.split_ratio,
+                dividend=record.dividend,
+                currency=record.currency,
+            )
+            account = replace(account, ledger=ledger)
+        case PositionCorrection():
+            account = _corrected(state, account, record)
+    state.accounts[record.account_id] = changed(account, now_ns)
+
+
+def _adjusted(state: RiskState, account: AccountState, record: CashAdjustment) -> AccountState:
+    account = replace(account, ledger=account.ledger.deposit(record.currency, record.amount))
+    rate = rate_of(state, record.currency, account.account.base_currency)
+    if rate is not None and record.reason.lower().startswith(CAPITAL_REASONS):
+        moved = converted(fixed(record.amount), rate)
+        account = replace(account, curve=account.curve.shift(moved))
+    return account
+
+
+def _corrected(state: RiskState, account: AccountState, record: PositionCorrection) -> AccountState:
+    instrument = state.instruments.get(record.instrument_id)
+    currency = account.account.base_currency if instrument is None else instrument.currency
+    state.fill_prices.setdefault(record.instrument_id, fixed(record.price))
+    ledger = account.ledger.book(
+        Booking(
+            group_id=record.group_id,
+            instrument_id=record.instrument_id,
+            quantity=record.quantity,
+            price=record.price,
+            currency=currency,
+            multiplier=_multiplier(state, record.instrument_id),
+        )
+    )
+    return replace(account, ledger=ledger)
+
+
+def _shrunk(
+    state: RiskState,
+    account: AccountState,
+    approval_id: str,
+    open_order: OpenOrder,
+    left: Decimal,
+) -> AccountState:
+    """The account after an open order has only `left` to go; closing parts are used up first."""
+    before = state.open_orders[approval_id]
+    opening = min(open_order.opening, left)
+    freed = (left - before.remaining, opening - before.opening)
+    if open_order.has_ended and not left:
+        del state.open_orders[approval_id]
+        state.approval_ids.pop(open_order.order.client_order_id, None)
+    else:
+        state.open_orders[approval_id] = replace(open_order, remaining=left, opening=opening)
+    return _reserved(state, account, open_order.order, freed)
+
+
+def _reserved(
+    state: RiskState, account: AccountState, order: Order, change: tuple[Decimal, Decimal]
+) -> AccountState:
+    """The account with a line's reservation changed by (quantity, opening part)."""
+    quantity, opening = change
+    old = account.reserve(order.group_id, order.instrument_id)
+    multiplier = _multiplier(state, order.instrument_id)
+    cost = notional(opening, reservation_price(order), multiplier)
+    if order.side is Side.BUY:
+        new = replace(
+            old,
+            buying=fixed(old.buying + quantity),
+            opening_buying=fixed(old.opening_buying + opening),
+        )
+    else:
+        new = replace(
+            old,
+            selling=fixed(old.selling + quantity),
+            opening_selling=fixed(old.opening_selling + opening),
+        )
+    is_opening = new.opening_buying or new.opening_selling
+    new = replace(new, opening_cost=fixed(old.opening_cost + cost) if is_opening else ZERO)
+    groups = {**account.reserves.get(order.instrument_id, {}), order.group_id: new}
+    if new == NOTHING:
+        del groups[order.group_id]
+    reserves = {**account.reserves, order.instrument_id: groups}
+    if not groups:
+        del reserves[order.instrument_id]
+    return replace(account, reserves=reserves)
+
+
+def _multiplier(state: RiskState, instrument_id: str) -> Decimal:
+    instrument = state.instruments.get(instrument_id)
+    return ONE if instrument is None else instrument.multiplier

@@ -1,0 +1,240 @@
+"""Pre-trade risk: approves or denies every decision before execution sees an order.
+
+In:  control, config, fills, order-updates, account-events, marks, decisions.
+Out: approved-orders (unsigned; the shell signs), risk-events, portfolio, incidents.
+
+Invariants:
+    every decision above its group's last one is answered exactly once, by ApprovedOrder or Denial
+    after an approval every limit holds, all open orders counted at their worst
+    an approved quantity is never above the one asked for
+    what is held can always be closed, unless trading is halted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from tapeline.accounting.numbers import exact
+from tapeline.contracts import topics
+from tapeline.contracts.accounts import (
+    CashAdjustment,
+    CorporateAction,
+    FundingPayment,
+    PositionCorrection,
+)
+from tapeline.contracts.agents import Decision
+from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.market import MarkPrice
+from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
+from tapeline.contracts.risk import Denial, PortfolioSnapshot, TradingStateChanged
+from tapeline.risk import books, config_book, decisions, flatten, portfolio, switchboard
+from tapeline.risk.answers import Scribe
+from tapeline.risk.state import RiskState, dump, load
+from tapeline.risk.worth import FUTURE_TOLERANCE_NS, believable
+from tapeline.runtime.core import (
+    Context,
+    Input,
+    InputTopic,
+    Output,
+    Pacing,
+    TimerFired,
+    Undecodable,
+)
+
+_SILENT = ("CONFIG_REPEATED", "CONFIG_FOREIGN", "")
+
+
+def _from_execution(topic: str) -> InputTopic:
+    return InputTopic(topic=topic, is_own=True, pacing=Pacing.PREVIOUS, is_critical=True)
+
+
+class RiskCore:
+    """The decider of one shard."""
+
+    inputs: ClassVar[tuple[InputTopic, ...]] = (
+        InputTopic(
+            topic=topics.CONTROL,
+            is_own=False,
+            pacing=Pacing.UNPACED,
+            is_first=True,
+            is_critical=True,
+        ),
+        InputTopic(topic=topics.CONFIG, is_own=False, pacing=Pacing.UNPACED, is_critical=True),
+        _from_execution(topics.FILLS),
+        _from_execution(topics.ORDER_UPDATES),
+        _from_execution(topics.ACCOUNT_EVENTS),
+        InputTopic(topic=topics.MARKS, is_own=False),
+        InputTopic(topic=topics.DECISIONS, is_own=True),
+    )
+    outputs: ClassVar[tuple[str, ...]] = (
+        topics.APPROVED_ORDERS,
+        topics.RISK_EVENTS,
+        topics.PORTFOLIO,
+    )
+    watermark_topics: ClassVar[tuple[str, ...]] = (topics.APPROVED_ORDERS,)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def initial(self) -> RiskState:
+        """Nothing known: everything is denied."""
+        return RiskState()
+
+    def decide(self, state: RiskState, event: Input) -> Sequence[Output]:
+        """What follows from an input; does not change the state."""
+        # Marks come by the thousand and decide nothing.
+        return () if isinstance(event.record, MarkPrice) else self._decide(state, event)
+
+    def evolve(self, state: RiskState, event: Input | Output) -> RiskState:
+        """The state after an input or an own output: the same object, changed in place."""
+        if isinstance(event.record, MarkPrice):
+            assert isinstance(event, Input)
+            _take_mark(state, event.record, event.session_ns)
+        elif isinstance(event, Input):
+            self._take(state, event)
+        else:
+            self._take_back(state, event)
+        return state
+
+    def next_due_ns(self, state: RiskState) -> int | None:
+        """When an account's worth is to be looked at."""
+        return portfolio.next_due_ns(state)
+
+    def dump(self, state: RiskState) -> bytes:
+        """Canonical bytes of the state."""
+        return dump(state)
+
+    def load(self, data: bytes) -> RiskState:
+        """Inverse of dump."""
+        return load(data)
+
+    # ---- decide
+
+    @exact
+    def _decide(self, state: RiskState, event: Input) -> Sequence[Output]:
+        scribe = Scribe(context=self._context, event=event)
+        match event.record:
+            case Decision():
+                return decisions.answer(state, scribe, event)
+            case TimerFired():
+                return portfolio.snapshots(state, scribe)
+            case SetTradingState() | CancelAll() | Flatten():
+                return self._control(state, scribe, event)
+            case Fill() | OrderUpdate():
+                return _unexpected(state, scribe, event.record)
+            case Undecodable():
+                return _unreadable(scribe, event)
+        code, reason = config_book.ignored_because(state, event.record)
+        return () if code in _SILENT else (scribe.incident("warning", code, reason),)
+
+    def _control(self, state: RiskState, scribe: Scribe, event: Input) -> Sequence[Output]:
+        record = event.record
+        code = switchboard.ignored_because(state, event, self._context.run_id)
+        if code:
+            name = f"{type(record).__name__} {record.scope.value} {record.scope_id}".rstrip()
+            reason = f"{name} number {record.sequence} of {record.operator} was ignored."
+            return (scribe.incident("critical", code, reason),)
+        if isinstance(record, SetTradingState):
+            return _state_changes(state, scribe, record)
+        if isinstance(record, Flatten):
+            return flatten.orders(state, scribe, record)
+        return ()  # Execution cancels by itself; the ends of the orders come back as updates.
+
+    # ---- evolve
+
+    @exact
+    def _take(self, state: RiskState, event: Input) -> None:
+        record, now_ns = event.record, event.session_ns
+        match record:
+            case Decision():
+                decisions.remember(state, record, now_ns)
+            case Fill():
+                books.fill(state, record, now_ns)
+            case OrderUpdate():
+                books.end(state, record, now_ns)
+            case CashAdjustment() | FundingPayment() | CorporateAction() | PositionCorrection():
+                books.account_event(state, record, now_ns)
+            case SetTradingState() | CancelAll() | Flatten():
+                switchboard.switch(state, event, self._context.run_id)
+            case TimerFired():
+                portfolio.look(state, now_ns)
+            case _ if event.topic == topics.CONFIG:
+                config_book.configure(state, record, self._context.shard, now_ns)
+
+    @exact
+    def _take_back(self, state: RiskState, output: Output) -> None:
+        match output.record:
+            case ApprovedOrder() as approved:
+                books.approve(state, approved, approved.ts_init_ns)
+            case Denial() as denial:
+                books.deny(state, denial.account_id, denial.ts_init_ns)
+            case PortfolioSnapshot() as snapshot:
+                portfolio.published(state, snapshot)
+
+
+def _take_mark(state: RiskState, mark: MarkPrice, now_ns: int) -> None:
+    """Keeps the newest mark; one from the future gives way, so that it cannot stay for ever."""
+    known = state.marks.get(mark.instrument_id)
+    is_newer = known is None or mark.ts_event_ns >= known.ts_event_ns
+    if believable(mark) and (
+        is_newer or (known is not None and known.ts_event_ns > now_ns + FUTURE_TOLERANCE_NS)
+    ):
+        state.marks[mark.instrument_id] = mark
+
+
+def _state_changes(state: RiskState, scribe: Scribe, record: SetTradingState) -> Sequence[Output]:
+    """One note for each account of this shard that the scope can concern."""
+    scope = switchboard.scope_key(record.scope, record.scope_id)
+    found = []
+    for account_id in sorted(state.accounts):
+        if record.scope is ScopeKind.ACCOUNT and record.scope_id != account_id:
+            continue
+        if record.scope is ScopeKind.GROUP:
+            group = state.groups.get(record.scope_id)
+            if group is not None and group.account_id != account_id:
+                continue
+        change = TradingStateChanged(
+            account_id=account_id,
+            scope=scope,
+            state=record.state,
+            sequence=record.sequence,
+            reason=record.reason,
+            ts_event_ns=scribe.now_ns,
+            ts_init_ns=scribe.now_ns,
+        )
+        cause = scribe.event.event_id or f"{scope}/{record.sequence}"
+        kind = f"{TradingStateChanged.AVRO}/{account_id}"
+        found.append(
+            Output(
+                topic=topics.RISK_EVENTS,
+                key=account_id,
+                record=change,
+                event_id=scribe.derived(cause, kind),
+            )
+        )
+    return tuple(found)
+
+
+def _unexpected(state: RiskState, scribe: Scribe, record: Fill | OrderUpdate) -> Sequence[Output]:
+    """Execution speaks of an account that is not ours, or fills more than was approved."""
+    if record.account_id not in state.accounts:
+        reason = f"{type(record).__name__} for account {record.account_id}, not of this shard."
+        return (scribe.incident("critical", "ACCOUNT_NOT_HERE", reason),)
+    if isinstance(record, Fill):
+        known = state.open_orders.get(record.approval_id)
+        if known is None or record.quantity > known.remaining:
+            reason = (
+                f"Fill {record.fill_id} of {record.quantity:f} is above what is open "
+                f"under approval {record.approval_id}; it was booked."
+            )
+            return (scribe.incident("critical", "FILL_NOT_APPROVED", reason),)
+    return ()
+
+
+def _unreadable(scribe: Scribe, event: Input) -> Sequence[Output]:
+    """A decision that names its account is denied; the rest is in quarantine."""
+    record: Undecodable = event.record
+    if event.topic != topics.DECISIONS or not record.key:
+        return ()
+    return (scribe.malformed(record.key, record.code, record.reason),)

@@ -1,0 +1,191 @@
+"""The answer to one decision: an approved order, perhaps for less, or a denial."""
+
+from __future__ import annotations
+
+from tapeline.accounting.numbers import ZERO, fixed
+from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.config import Account
+from tapeline.contracts.orders import Order, OrderAction
+from tapeline.contracts.risk import DenialCode
+from tapeline.risk import guards, limits, sizing
+from tapeline.risk.answers import Scribe, cause_of
+from tapeline.risk.entry_guards import ENTRY_GUARDS
+from tapeline.risk.question import Question, Refusal, Wish, question_of
+from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
+from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined, worth_of
+from tapeline.runtime.core import Input, Output
+
+REMEMBERED_MAX = 16
+
+
+def order_key(decision: Decision) -> str:
+    """Decisions ascend per account and group; operators share one group name."""
+    return f"{decision.account_id}/{decision.group_id}"
+
+
+def is_from_future(decision: Decision, now_ns: int) -> bool:
+    """Whether a decision's numbers are ahead of the session, and must not move the last ones."""
+    return decision.cycle_ns > now_ns + FUTURE_TOLERANCE_NS
+
+
+def is_answered(state: RiskState, decision: Decision) -> bool:
+    """Whether a decision is not above the last one of its group: it has had its answer."""
+    key = order_key(decision)
+    if decision.decision_id in state.refused_from_future.get(key, ()):
+        return True
+    last = state.last_decisions.get(key)
+    return last is not None and (decision.cycle_ns, decision.index) <= last
+
+
+def remember(state: RiskState, decision: Decision, now_ns: int) -> None:
+    """Notes that a decision has had its answer."""
+    if is_answered(state, decision):
+        return
+    key = order_key(decision)
+    if is_from_future(decision, now_ns):
+        known = state.refused_from_future.get(key, ())
+        state.refused_from_future[key] = (*known, decision.decision_id)[-REMEMBERED_MAX:]
+    else:
+        state.last_decisions[key] = (decision.cycle_ns, decision.index)
+
+
+def answer(state: RiskState, scribe: Scribe, event: Input) -> tuple[Output, ...]:
+    """What follows from a decision; nothing when it has had its answer."""
+    decision: Decision = event.record
+    if is_answered(state, decision):
+        return ()
+    question = question_of(state, scribe.context, event)
+    if decision.kind is DecisionKind.CANCEL:
+        return (_cancel(question, scribe),)
+    for guard in guards.DECISION_GUARDS:
+        refusal = guard(question)
+        if refusal is not None:
+            return (scribe.denied(decision, refusal),)
+    sized = _sized(question)
+    if isinstance(sized, Refusal):
+        return (scribe.denied(decision, sized),)
+    wish, reduced, asked = sized
+    approved = _approved(question, scribe, wish)
+    if reduced is None:
+        return (approved,)
+    return (approved, scribe.reduced(decision, reduced, asked.quantity, wish.quantity))
+
+
+def _sized(question: Question) -> Refusal | tuple[Wish, Refusal | None, Wish]:
+    """(what is approved, what made it smaller, what was asked), or a refusal."""
+    assert question.account is not None
+    worth = worth_of(question.state, question.account) if _needs_worth(question) else None
+    asked = sizing.wish_of(question, worth)
+    if isinstance(asked, Refusal):
+        return asked
+    wish, reduced = asked, None
+    if asked.opening:
+        worth = worth or worth_of(question.state, question.account)
+        wish, reduced = _entry(question, asked, worth)
+    wish = sizing.to_lot(question, wish)
+    too_small = sizing.increments(question, wish)
+    if too_small is not None:
+        return reduced or too_small
+    for guard in guards.ORDER_GUARDS:
+        refusal = guard(question, wish)
+        if refusal is not None:
+            return refusal
+    return wish, reduced, asked
+
+
+def _needs_worth(question: Question) -> bool:
+    """A weight is a share of NAV; an order without an opening part needs no NAV."""
+    return bool(question.decision.target_weight) and (
+        question.decision.kind is DecisionKind.TARGET_WEIGHT
+    )
+
+
+def _entry(question: Question, wish: Wish, worth: Worth | None) -> tuple[Wish, Refusal | None]:
+    """The wish with what may be opened of it, and what stood in the way."""
+    for guard in ENTRY_GUARDS:
+        refusal = guard(question, wish, worth)
+        if refusal is not None:
+            return wish.without_opening(), refusal
+    assert worth is not None
+    return limits.fitted(question, wish, worth)
+
+
+def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output:
+    decision, mandate = question.decision, question.mandate
+    assert mandate is not None
+    cause = cause_of(decision)
+    approval = scribe.approval(
+        cause, decision.decision_id, decision.account_id, mandate.approval_ttl_ns
+    )
+    is_entry = bool(wish.opening)
+    order = Order(
+        client_order_id=scribe.derived(cause, Order.AVRO),
+        account_id=decision.account_id,
+        group_id=decision.group_id,
+        instrument_id=decision.instrument_id,
+        venue=_route(question).venue,
+        side=wish.side,
+        order_type=wish.order_type,
+        quantity=fixed(wish.quantity),
+        limit_price=wish.limit_price,
+        stop_price=None,
+        time_in_force=decision.time_in_force,
+        expire_time_ns=decision.expire_time_ns,
+        is_reduce_only=decision.is_reduce_only or _reduces_account(question, wish),
+        is_post_only=decision.is_post_only,
+        take_profit_price=decision.take_profit_price if is_entry else None,
+        stop_loss_price=decision.stop_loss_price if is_entry else None,
+        arrival_price=sizing.own_price(question),
+    )
+    return scribe.approved(sizing.action_of(question, wish), order, approval)
+
+
+def _route(question: Question) -> Account:
+    return question.state.routes[question.decision.account_id]
+
+
+def _reduces_account(question: Question, wish: Wish) -> bool:
+    """Whether the venue, which knows no groups, sees a reduction too."""
+    account, instrument_id = question.account, question.decision.instrument_id
+    assert account is not None
+    if wish.opening:
+        return False
+    reserves = account.reserves.get(instrument_id)
+    pending = NOTHING if reserves is None else combined(reserves)
+    held = -wish.sign * account.ledger.net_quantity(instrument_id)
+    return held - pending.on(wish.side) >= wish.quantity
+
+
+def _cancel(question: Question, scribe: Scribe) -> Output:
+    """A cancel passes in every trading state when its order is known and open."""
+    decision = question.decision
+    for guard in (guards.account_known, guards.key_present):
+        refusal = guard(question)
+        if refusal is not None:
+            return scribe.denied(decision, refusal)
+    target = _target(question)
+    if target is None:
+        unknown = Refusal(
+            code=DenialCode.ORDER_UNKNOWN,
+            reason=f"Order {decision.client_order_id or '(none)'} is not open for this group.",
+        )
+        return scribe.denied(decision, unknown)
+    mandate = question.mandate
+    ttl_ns = scribe.ttl_ns if mandate is None else mandate.approval_ttl_ns
+    approval = scribe.approval(
+        cause_of(decision), decision.decision_id, decision.account_id, ttl_ns
+    )
+    return scribe.approved(OrderAction.CANCEL, target.order, approval)
+
+
+def _target(question: Question) -> OpenOrder | None:
+    decision, state = question.decision, question.state
+    approval_id = state.approval_ids.get(decision.client_order_id or "", "")
+    target = state.open_orders.get(approval_id)
+    if target is None or target.has_ended or target.remaining <= ZERO:
+        return None
+    if target.order.account_id != decision.account_id:
+        return None
+    if decision.group_id not in (MANUAL, target.order.group_id):
+        return None
+    return target

@@ -1,0 +1,124 @@
+"""One decision, with everything its answer depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from tapeline.accounting.numbers import ZERO, bounded, divide_rounded
+from tapeline.contracts.agents import Decision
+from tapeline.contracts.config import Instrument, Mandate, TradingGroup
+from tapeline.contracts.market import MarkPrice
+from tapeline.contracts.orders import OrderType, Side
+from tapeline.contracts.risk import DenialCode, TradingState
+from tapeline.risk import switchboard
+from tapeline.risk.state import AccountState, RiskState
+from tapeline.runtime.core import Context, Input
+
+SECOND_NS: Final = Decimal(1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A no, with the figure that was measured and the limit it broke."""
+
+    code: DenialCode
+    reason: str
+    measured: Decimal | None = None
+    limit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A decision before the state at the time; what is not known is None."""
+
+    state: RiskState
+    context: Context
+    decision: Decision
+    now_ns: int
+    verdict: str
+    account: AccountState | None
+    mandate: Mandate | None
+    group: TradingGroup | None
+    instrument: Instrument | None
+
+    @property
+    def mark(self) -> MarkPrice | None:
+        """Our own price of the instrument."""
+        return self.state.marks.get(self.decision.instrument_id)
+
+    @property
+    def position(self) -> Decimal:
+        """What the group holds."""
+        assert self.account is not None
+        line = self.account.ledger.line(self.decision.group_id, self.decision.instrument_id)
+        return line.quantity
+
+    def trading_state(self) -> TradingState:
+        """The strictest of all scopes that the decision is in."""
+        route = self.state.routes.get(self.decision.account_id)
+        return switchboard.strictest(
+            self.state,
+            switchboard.scopes_of(
+                self.decision.account_id,
+                self.decision.group_id,
+                self.decision.instrument_id,
+                "" if route is None else route.venue,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a decision comes down to: a side, and how much of it closes and how much opens."""
+
+    side: Side
+    closing: Decimal
+    opening: Decimal
+    order_type: OrderType
+    limit_price: Decimal | None
+    is_full_close: bool = False
+    """takes all that is left of the line"""
+
+    @property
+    def quantity(self) -> Decimal:
+        """All of it."""
+        return self.closing + self.opening
+
+    @property
+    def sign(self) -> int:
+        """1 for a purchase, -1 for a sale."""
+        return 1 if self.side is Side.BUY else -1
+
+    def without_opening(self) -> Wish:
+        """The part that only closes."""
+        return Wish(
+            side=self.side,
+            closing=self.closing,
+            opening=ZERO,
+            order_type=self.order_type,
+            limit_price=self.limit_price,
+            is_full_close=self.is_full_close,
+        )
+
+
+def seconds(nanoseconds: int) -> Decimal:
+    """A duration as a figure to show."""
+    return bounded(divide_rounded(Decimal(nanoseconds), SECOND_NS))
+
+
+def question_of(state: RiskState, context: Context, event: Input) -> Question:
+    """Looks up what a decision mentions."""
+    decision: Decision = event.record
+    return Question(
+        state=state,
+        context=context,
+        decision=decision,
+        now_ns=event.session_ns,
+        verdict=event.verdict,
+        account=state.accounts.get(decision.account_id),
+        mandate=state.mandates.get(decision.account_id),
+        group=state.groups.get(decision.group_id),
+        instrument=state.instruments.get(decision.instrument_id),
+    )

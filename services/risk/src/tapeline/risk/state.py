@@ -1,0 +1,147 @@
+"""What risk knows: configuration, books, reservations, marks, switches.
+
+`RiskState` holds maps that `evolve` changes in place, because marks and open orders come by the
+thousand; everything in them is a value. A driver never keeps an older state, and `decide` changes
+nothing. Decimals are kept with exactly 18 places, so that equal states have equal bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from tapeline.accounting.drawdown import EquityCurve
+from tapeline.accounting.ledger import Ledger
+from tapeline.accounting.numbers import ZERO
+from tapeline.contracts.config import (
+    Account,
+    Instrument,
+    Mandate,
+    RiskOverlay,
+    TradingGroup,
+    Venue,
+)
+from tapeline.contracts.market import MarkPrice
+from tapeline.contracts.orders import Order, Side
+from tapeline.contracts.risk import TradingState
+
+MANUAL: Final = "MANUAL"
+"""The group of operators; it needs no record and trades every account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """What open orders of one line may still do; all unsigned."""
+
+    buying: Decimal = ZERO
+    selling: Decimal = ZERO
+    opening_buying: Decimal = ZERO
+    """part of `buying` that opens or enlarges"""
+    opening_selling: Decimal = ZERO
+    opening_cost: Decimal = ZERO
+    """notional of both opening parts at the prices they were reserved at, instrument's currency"""
+
+    @property
+    def net(self) -> Decimal:
+        """Signed quantity if all of it is filled."""
+        return self.buying - self.selling
+
+    def on(self, side: Side) -> Decimal:
+        """Quantity open on a side."""
+        return self.buying if side is Side.BUY else self.selling
+
+    def closing(self, side: Side) -> Decimal:
+        """Part of a side that closes."""
+        if side is Side.BUY:
+            return self.buying - self.opening_buying
+        return self.selling - self.opening_selling
+
+
+NOTHING: Final = Reserve()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOrder:
+    """An approved order that has not ended."""
+
+    order: Order
+    remaining: Decimal
+    """still reserved"""
+    opening: Decimal
+    """part of `remaining` that opens or enlarges"""
+    filled: Decimal = ZERO
+    has_ended: bool = False
+    """its terminal update came; only fills it announced are still to come"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """One account of this shard."""
+
+    account: Account
+    ledger: Ledger
+    curve: EquityCurve
+    reserves: dict[str, dict[str, Reserve]] = field(default_factory=dict)
+    """by instrument, then group; lines without open orders are absent"""
+    open_order_count: int = 0
+    approved_count: int = 0
+    denied_count: int = 0
+    is_changed: bool = True
+    """since the last PortfolioSnapshot"""
+    snapshot_ns: int = 0
+    """session time of the last PortfolioSnapshot"""
+    due_ns: int | None = None
+    """when to look at its worth again, session time"""
+
+    def reserve(self, group_id: str, instrument_id: str) -> Reserve:
+        """Open orders of one line."""
+        return self.reserves.get(instrument_id, {}).get(group_id, NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskState:
+    """Everything; the maps are changed in place by `evolve`."""
+
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    venues: dict[str, Venue] = field(default_factory=dict)
+    groups: dict[str, TradingGroup] = field(default_factory=dict)
+    mandates: dict[str, Mandate] = field(default_factory=dict)
+    overlays: dict[str, RiskOverlay] = field(default_factory=dict)
+    routes: dict[str, Account] = field(default_factory=dict)
+    """every account of every shard"""
+    accounts: dict[str, AccountState] = field(default_factory=dict)
+    """those of this shard"""
+    currency_pairs: dict[str, str] = field(default_factory=dict)
+    """EUR/USD -> the instrument whose mark is that rate"""
+    marks: dict[str, MarkPrice] = field(default_factory=dict)
+    fill_prices: dict[str, Decimal] = field(default_factory=dict)
+    """last price each instrument was filled at; values a position that has no mark"""
+    open_orders: dict[str, OpenOrder] = field(default_factory=dict)
+    """by approval_id"""
+    approval_ids: dict[str, str] = field(default_factory=dict)
+    """client_order_id -> approval_id"""
+    trading_states: dict[str, TradingState] = field(default_factory=dict)
+    """by scope, such as ACCOUNT/PAPER-1; a scope without entry is ACTIVE"""
+    sequences: dict[str, int] = field(default_factory=dict)
+    """last number accepted, by record type and scope"""
+    last_decisions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """last (cycle_ns, index) answered, by account/group"""
+    refused_from_future: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """latest decisions refused as from the future, by account/group: they do not move the above"""
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_DECODER: Final = msgspec.json.Decoder(RiskState)
+
+
+def dump(state: RiskState) -> bytes:
+    """Canonical JSON: equal states give equal bytes, whatever order their maps were filled in."""
+    return _ENCODER.encode(state)
+
+
+def load(data: bytes) -> RiskState:
+    """Inverse of `dump`."""
+    return _DECODER.decode(data)

@@ -1,0 +1,155 @@
+"""What an account is worth at our own marks, and what its open orders may make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from tapeline.accounting.exposure import Unit, Valuation, valuation
+from tapeline.accounting.ledger import Ledger
+from tapeline.accounting.numbers import ONE, ZERO, converted, divide_rounded, price_from_float
+from tapeline.contracts.config import AssetClass, Instrument
+from tapeline.contracts.market import MarkPrice
+from tapeline.risk.state import NOTHING, AccountState, Reserve, RiskState
+
+FUTURE_TOLERANCE_NS: Final = 1_000_000_000
+"""Clocks of different machines differ; what is further ahead of the session is not believed."""
+MARK_PRICE_MIN: Final = 1e-9
+MARK_PRICE_MAX: Final = 1e15
+"""Beyond any price; keeps a broken feed's numbers out of the arithmetic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """An account in its base currency."""
+
+    valuation: Valuation
+    units: dict[str, Unit]
+    """of every instrument held or on order"""
+    worst_gross: dict[str, Decimal]
+    """by instrument: largest absolute value that fills of open orders can lead to"""
+    opening_value: Decimal
+    """what open orders may still open, at marks"""
+    opening_cost: Decimal
+    """the same at the prices it was reserved at"""
+    pending_value: Decimal
+    """all that open orders may still do, at marks"""
+
+    @property
+    def nav(self) -> Decimal:
+        """Cash plus positions."""
+        return self.valuation.nav
+
+
+def believable(mark: MarkPrice) -> bool:
+    """Whether a mark is a price at all."""
+    return MARK_PRICE_MIN <= mark.price <= MARK_PRICE_MAX
+
+
+def price_of(state: RiskState, instrument_id: str) -> Decimal | None:
+    """The mark, whatever its age, else the price of the last fill."""
+    mark = state.marks.get(instrument_id)
+    if mark is not None:
+        return price_from_float(mark.price)
+    return state.fill_prices.get(instrument_id)
+
+
+def rate_of(state: RiskState, currency: str, base: str) -> Decimal | None:
+    """Base currency for one of `currency`, from the mark of either pair; None without one."""
+    if currency == base:
+        return ONE
+    direct = state.marks.get(state.currency_pairs.get(f"{currency}/{base}", ""))
+    if direct is not None:
+        return price_from_float(direct.price)
+    inverse = state.marks.get(state.currency_pairs.get(f"{base}/{currency}", ""))
+    return None if inverse is None else divide_rounded(ONE, price_from_float(inverse.price))
+
+
+def rate_mark(state: RiskState, currency: str, base: str) -> MarkPrice | None:
+    """The mark that `rate_of` uses."""
+    for pair in (f"{currency}/{base}", f"{base}/{currency}"):
+        mark = state.marks.get(state.currency_pairs.get(pair, ""))
+        if mark is not None:
+            return mark
+    return None
+
+
+def pair_of(instrument: Instrument) -> str:
+    """EUR/USD for an FX instrument whose symbol says so (EURUSD, EUR-USD), else empty."""
+    if instrument.asset_class is not AssetClass.FX:
+        return ""
+    letters = "".join(character for character in instrument.symbol if character.isalnum())
+    base = letters.removesuffix(instrument.currency)
+    return f"{base}/{instrument.currency}" if base and base != letters else ""
+
+
+def unit_of(state: RiskState, instrument_id: str, base: str) -> Unit | None:
+    """What one unit is worth in `base`; None where a price or a rate is missing."""
+    instrument, price = state.instruments.get(instrument_id), price_of(state, instrument_id)
+    if instrument is None or price is None:
+        return None
+    rate = rate_of(state, instrument.currency, base)
+    if rate is None:
+        return None
+    unit = Unit(price=price, multiplier=instrument.multiplier, rate=rate)
+    return unit if unit.value(ONE) > 0 else None
+
+
+def worth_of(state: RiskState, account: AccountState) -> Worth | None:
+    """The account's worth; None where a rate is missing: it must not be guessed."""
+    base, ledger = account.account.base_currency, account.ledger
+    units: dict[str, Unit] = {}
+    for instrument_id in {**ledger.lines, **account.reserves}:
+        if instrument_id in account.reserves or _is_held(ledger, instrument_id):
+            unit = unit_of(state, instrument_id, base)
+            if unit is None:
+                return None
+            units[instrument_id] = unit
+    rates: dict[str, Decimal] = {}
+    for currency, amount in ledger.cash.items():
+        rate = rate_of(state, currency, base) if amount else ONE
+        if rate is None:
+            return None
+        rates[currency] = rate
+    worst, opening, cost, pending = {}, ZERO, ZERO, ZERO
+    for instrument_id, unit in units.items():
+        held = ledger.net_quantity(instrument_id)
+        reserves = account.reserves.get(instrument_id)
+        if reserves is None:
+            worst[instrument_id] = abs(unit.value(held))
+            continue
+        total = combined(reserves)
+        largest = max(abs(held + total.buying), abs(held - total.selling))
+        worst[instrument_id] = unit.value(largest)
+        opening += unit.value(total.opening_buying + total.opening_selling)
+        cost += converted(total.opening_cost, unit.rate)
+        pending += unit.value(total.buying + total.selling)
+    return Worth(
+        valuation=valuation(ledger, units, rates),
+        units=units,
+        worst_gross=worst,
+        opening_value=opening,
+        opening_cost=cost,
+        pending_value=pending,
+    )
+
+
+def combined(reserves: dict[str, Reserve]) -> Reserve:
+    """The open orders of all groups of an instrument together."""
+    if len(reserves) == 1:
+        return next(iter(reserves.values()))
+    total = NOTHING
+    for part in reserves.values():
+        total = Reserve(
+            buying=total.buying + part.buying,
+            selling=total.selling + part.selling,
+            opening_buying=total.opening_buying + part.opening_buying,
+            opening_selling=total.opening_selling + part.opening_selling,
+            opening_cost=total.opening_cost + part.opening_cost,
+        )
+    return total
+
+
+def _is_held(ledger: Ledger, instrument_id: str) -> bool:
+    return any(line.quantity for line in ledger.lines[instrument_id].values())
