@@ -19,6 +19,7 @@ from tapeline.market_data.durations import SECOND_NS, UNITS_NS
 from tapeline.market_data.feeds.interface import Feed, FeedError, Options, only_options
 from tapeline.market_data.feeds.mapping import Mapping
 from tapeline.market_data.feeds.recorded import RecordedFeed, RecordedFile
+from tapeline.market_data.feeds.table import check
 
 NAME: Final = "datasets"
 VARIABLE: Final = "TAPELINE_DATA_DIR"
@@ -118,4 +119,5 @@ def make(options: Options) -> Feed:
         if "start" in options or "end" in options:
             window = (options.get("start", "1970-01-01"), options.get("end", "2100-01-01"))
         mappings.append(mapping_of(name, folder, window))
+        check(mappings[-1])
     return RecordedFeed(NAME, [RecordedFile(mapping) for mapping in mappings])

@@ -28,7 +28,7 @@ from tapeline.market_data.feeds.interface import (
     only_options,
 )
 from tapeline.market_data.feeds.ohlc import bar_ticks
-from tapeline.market_data.feeds.table import chunks, sorted_table
+from tapeline.market_data.feeds.table import check, chunks, sorted_table
 
 BATCH: Final = 1000
 _SIDES: Final = {side.value: side for side in AggressorSide}
@@ -89,6 +89,8 @@ def make(options: Options) -> Feed:
             "Set it to the path of a TOML file that says what the columns of your file hold.",
         )
     found = [mappings.Mapping.from_toml(Path(path)) for path in paths]
+    for mapping in found:
+        check(mapping)
     silence_ns_max = max(mapping.silence_ns_max for mapping in found)
     name = options.get("name") or Path(paths[0]).stem
     return RecordedFeed(name, [RecordedFile(mapping) for mapping in found], silence_ns_max)

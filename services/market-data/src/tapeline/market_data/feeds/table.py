@@ -45,6 +45,12 @@ def chunks(mapping: Mapping) -> Iterator[pl.DataFrame]:
         ) from error
 
 
+def check(mapping: Mapping) -> None:
+    """Reads a file once, so that a fault in its last row is found before its first is published."""
+    for _ in chunks(mapping):
+        pass
+
+
 def sorted_table(mapping: Mapping) -> pl.DataFrame:
     """The whole file in order of time; records of one time keep their order."""
     return pl.concat(chunks(mapping)).sort("time", maintain_order=True)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tapeline.contracts.market import MacroReading, Trade
+from tapeline.contracts.system import Quarantined, Watermark
+from tapeline.market_data.feed_core import FeedCore, Place, Resume, Sent, Slice, Slicer
+from tapeline.market_data.feeds.interface import RawMacro, RawRecord, RawTrade, RawUnreadable
+from tapeline.market_data.quality import Gate, Limits
+from tapeline.runtime.codec import encode
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+START = 28_000_000 * MINUTE
+
+
+def spread(key: str, count: int) -> int:
+    return crc32(key.encode()) % count
+
+
+def core(next_sequence: int = 0) -> FeedCore:
+    return FeedCore("test", "run", 2, spread, Gate(Limits()), next_sequence)
+
+
+def trade(after_ns: int, price: float = 100.0, instrument_id: str = "A.X") -> RawTrade:
+    return RawTrade(
+        instrument_id=instrument_id, price=price, size=1.0, ts_event_ns=START + after_ns
+    )
+
+
+def slices(raws: Sequence[RawRecord], width_ns: int = MINUTE) -> list[Slice]:
+    slicer = Slicer(core(), width_ns)
+    found = [part for raw in raws if (part := slicer.push(raw)) is not None]
+    last = slicer.finish()
+    return [*found, last] if last is not None else found
+
+
+def of(part: Slice, kind: type) -> list[Sent]:
+    return [sent for sent in part.records if isinstance(sent.record, kind)]
+
+
+def test_slices_end_with_a_watermark_on_every_partition_and_the_last_is_final() -> None:
+    first, second = slices([trade(0), trade(1), trade(MINUTE)])
+    assert [part.number for part in (first, second)] == [1, 2]
+    assert [part.end_ns - START for part in (first, second)] == [MINUTE, 2 * MINUTE]
+    places = [(sent.topic, sent.partition) for sent in of(first, Watermark)]
+    assert places == [("ticks", 0), ("ticks", 1), ("macro", 0)]
+    assert first.records[-3:] == tuple(of(first, Watermark))
+    assert {sent.record.is_final for sent in of(first, Watermark)} == {False}
+    assert {sent.record.is_final for sent in of(second, Watermark)} == {True}
+    assert {sent.record.ts_event_ns for sent in of(first, Watermark)} == {START + MINUTE}
+    assert {sent.record.source for sent in of(first, Watermark)} == {"feed/test"}
+
+
+def test_slices_without_data_do_not_exist() -> None:
+    parts = slices([trade(0), trade(100 * MINUTE)])
+    assert [(part.number, part.end_ns - START) for part in parts] == [
+        (1, MINUTE),
+        (2, 101 * MINUTE),
+    ]
+
+
+def test_event_time_never_goes_back_over_a_slice() -> None:
+    _, second = slices([trade(0), trade(MINUTE), trade(MINUTE - SECOND)])
+    assert len(of(second, Trade)) == 2
+
+
+def test_ticks_are_created_at_the_end_of_their_slice_in_session_time() -> None:
+    (part,) = slices([trade(5)])
+    (sent,) = of(part, Trade)
+    assert (sent.record.ts_event_ns, sent.record.ts_init_ns) == (START + 5, START + MINUTE)
+    assert (sent.partition, sent.key, sent.event_id) == (spread("A.X", 2), "A.X", "")
+
+
+def test_sequence_numbers_count_refused_records_too() -> None:
+    (part,) = slices([trade(1), trade(2, price=-1.0), trade(3)])
+    assert [sent.record.feed_sequence for sent in of(part, Trade)] == [0, 2]
+    (refused,) = of(part, Quarantined)
+    assert (refused.record.code, refused.record.source_topic) == ("NOT_POSITIVE", "feed/test")
+    assert b'"price": -1.0' in refused.record.raw
+    assert "record 1:" in refused.record.reason
+    assert refused.event_id != ""
+
+
+def test_a_feed_that_starts_with_refused_records_keeps_them_in_its_first_slice() -> None:
+    (part,) = slices([trade(0, price=float("nan")), trade(1)])
+    assert len(of(part, Quarantined)) == 1
+
+
+def test_a_feed_without_a_usable_record_has_no_slice() -> None:
+    assert slices([]) == []
+    assert slices([trade(0, price=0.0)]) == []
+
+
+def test_a_refused_record_of_a_far_future_does_not_move_event_time() -> None:
+    (part,) = slices([trade(0), trade(10**30), trade(1)])
+    assert part.end_ns == START + MINUTE
+    assert of(part, Quarantined)[0].record.ts_event_ns == START + MINUTE
+
+
+def test_macro_readings_go_to_macro_with_an_id_of_their_content() -> None:
+    (part,) = slices([RawMacro(series="VIX", value=15.0, ts_event_ns=START)])
+    (sent,) = of(part, MacroReading)
+    assert (sent.topic, sent.partition, sent.key) == ("macro", 0, "VIX")
+    assert (
+        sent.event_id
+        == slices([RawMacro(series="VIX", value=15.0, ts_event_ns=START)])[0].records[0].event_id
+    )
+
+
+def test_what_cannot_be_read_goes_to_quarantine_as_it_came() -> None:
+    raw = RawUnreadable(raw=b"{half", code="UNREADABLE", reason="no JSON", ts_event_ns=START)
+    judged = core().judge(raw, START)
+    sent = core().sent(judged, START)
+    assert isinstance(sent.record, Quarantined)
+    assert (sent.record.raw, sent.record.code) == (b"{half", "UNREADABLE")
+
+
+def test_played_in_real_time_a_record_takes_the_time_of_the_schedule() -> None:
+    feed = core()
+    sent = feed.sent(feed.judge(trade(5), None), 7, 7)
+    assert isinstance(sent.record, Trade)
+    assert (sent.record.ts_event_ns, sent.record.ts_init_ns) == (7, 7)
+
+
+def test_a_live_feed_continues_its_numbers() -> None:
+    resume = Resume(sequences={("ticks", 0): 41, ("ticks", 1): 17})
+    assert resume.next_sequence() == 42
+    assert core(42).judge(trade(0), START).sequence == 42
+    assert Resume().next_sequence() == 0
+
+
+plans = st.lists(
+    st.tuples(
+        st.integers(0, 200),
+        st.sampled_from(["A.X", "B.X", "C.X", "VIX"]),
+        st.sampled_from([1, 1, -1]),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def raws_of(plan: list[tuple[int, str, int]]) -> list[RawRecord]:
+    now_ns, raws = 0, []
+    for step_s, name, sign in plan:
+        now_ns += step_s * SECOND
+        if name == "VIX":
+            raws.append(RawMacro(series=name, value=1.0, ts_event_ns=START + now_ns + len(raws)))
+        else:
+            raws.append(trade(now_ns, 100.0 * sign, name))
+    return raws
+
+
+def flat(parts: list[Slice]) -> list[Sent]:
+    return [sent for part in parts for sent in part.records]
+
+
+def found_on(sent: list[Sent]) -> Resume:
+    """What a reader of the topics finds."""
+    sequences: dict[Place, int] = {}
+    numbers: dict[Place, int] = {}
+    for one in sent:
+        place = (one.topic, one.partition)
+        if isinstance(one.record, Watermark):
+            numbers[place] = one.record.slice
+        elif not isinstance(one.record, Quarantined):
+            sequences[place] = one.record.feed_sequence
+    refused = frozenset(one.event_id for one in sent if isinstance(one.record, Quarantined))
+    return Resume(sequences=sequences, slices=numbers, quarantined=refused)
+
+
+@settings(max_examples=100)
+@given(plans, st.data())
+def test_a_kill_at_any_point_of_any_partition_loses_and_repeats_nothing(
+    plan: list[tuple[int, str, int]], data: st.DataObject
+) -> None:
+    whole = flat(slices(raws_of(plan)))
+    by_place: dict[Place, list[Sent]] = {}
+    for sent in whole:
+        by_place.setdefault((sent.topic, sent.partition), []).append(sent)
+    before: dict[Place, list[Sent]] = {}
+    for place, sent in by_place.items():
+        before[place] = sent[: data.draw(st.integers(0, len(sent)))]
+    resume = found_on([sent for part in before.values() for sent in part])
+    for sent in flat(slices(raws_of(plan))):
+        if resume.is_missing(sent):
+            before[sent.topic, sent.partition].append(sent)
+    for place, sent in by_place.items():
+        expected = [encode(one.record) for one in sent]
+        assert [encode(one.record) for one in before[place]] == expected
+
+
+def test_the_last_slice_begun_is_the_one_to_wait_for_after_a_restart() -> None:
+    resume = Resume(slices={("ticks", 0): 7, ("ticks", 1): 6})
+    assert resume.slice_begun() == 7
+    assert Resume().slice_begun() == 0
