@@ -8,16 +8,15 @@ Invariants:
 - a failure of any member or the end of the deadline means HOLD: no decision;
 - with the same recorded answers a cycle gives the same bytes.
 
-The entry point is `make_group`. Without an endpoint in its setup the group is a replay of itself:
+Without an endpoint in its setup the group is a replay of itself:
 it takes what the call log has and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final
 
 from tapeline.agents.group import (
@@ -40,53 +39,28 @@ from tapeline.agents.llm.graph import (
     make_graph,
     run_graph,
 )
+from tapeline.agents.plugins import converted
 from tapeline.runtime.clock import SYSTEM, Clock
 
 REASON_MAX_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
-    """What the group's config record may set."""
+class LlmParameters:
+    """Parameters of the config record."""
 
     model: str = ""
     """asked instead of the settings' model"""
-    is_long_only: bool = False
-    """no negative weights"""
-    every_slices: int = 1
-    """asks only in slices whose number it divides: a paced run of daily bars may ask weekly"""
-    weight_change_min: Decimal = Decimal("0.001")
-    """smaller changes of a weight are not asked for, but closing always is"""
+    band: Decimal = Decimal("0.001")
+    """smallest change of a weight that is asked for, share of NAV; closing is always asked for"""
+    allows_short: bool = True
+    """false: no negative weights"""
+    cycle_interval_ns: int = 0
+    """read by the stage"""
 
-
-def parameters_of(given: Mapping[str, str]) -> Parameters:
-    """The parameters of a config record; raises ValueError naming the one that is wrong."""
-    known = [field.name for field in fields(Parameters)]
-    unknown = sorted(name for name in given if name not in known)
-    if unknown:
-        raise ValueError(f"{unknown[0]} is no parameter of an LLM group; known: {', '.join(known)}")
-    is_long_only = given.get("is_long_only", "false")
-    if is_long_only not in ("true", "false"):
-        raise ValueError(f"is_long_only is {is_long_only!r}; it must be true or false")
-    every_slices = given.get("every_slices", "1")
-    if not (every_slices.isascii() and every_slices.isdigit() and 1 <= int(every_slices) <= 10**6):
-        raise ValueError(f"every_slices is {every_slices!r}; it must be 1 to 1000000")
-    return Parameters(
-        model=given.get("model", ""),
-        is_long_only=is_long_only == "true",
-        every_slices=int(every_slices),
-        weight_change_min=_share("weight_change_min", given.get("weight_change_min", "0.001")),
-    )
-
-
-def _share(name: str, text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not (value.is_finite() and 0 <= value <= 1):
-        raise ValueError(f"{name} is {text!r}; it must be a number from 0 to 1")
-    return value
+    def __post_init__(self) -> None:
+        if not (self.band.is_finite() and 0 <= self.band <= 1):
+            raise ValueError("band must be from 0 to 1")
 
 
 class LlmGroup:
@@ -95,8 +69,11 @@ class LlmGroup:
     def __init__(
         self, setup: GroupSetup, *, clock: Clock = SYSTEM, pause: Pause = asyncio.sleep
     ) -> None:
+        """Raises ValueError or BadConfig for parameters that are wrong."""
         self._setup = setup
-        self._parameters = parameters_of(setup.group.parameters)
+        subject = f"Group {setup.group.group_id}"
+        values = converted(LlmParameters, setup.group.parameters, (), subject)
+        self._parameters = LlmParameters(**values)
         self._endpoint = _endpoint(setup, self._parameters)
         self._client = None if self._endpoint is None else ChatClient(self._endpoint)
         self._graph = make_graph()
@@ -128,8 +105,8 @@ class LlmGroup:
             await self._client.close()
 
     def _asked_about(self, cycle: Cycle) -> tuple[str, ...]:
-        """Permitted instruments with an opinion; none where this cycle is not for asking."""
-        if not cycle.signals or cycle.slice % self._parameters.every_slices != 0:
+        """Permitted instruments with an opinion; none where nothing is new."""
+        if not cycle.signals:
             return ()
         return tuple(
             instrument_id
@@ -146,7 +123,7 @@ class LlmGroup:
             cycle=cycle,
             instruments=instruments,
             view=view,
-            weight_min=Decimal(0) if self._parameters.is_long_only else -weight_max,
+            weight_min=-weight_max if self._parameters.allows_short else Decimal(0),
             weight_max=weight_max,
             answers=await self._answers(cycle),
         )
@@ -176,15 +153,10 @@ class LlmGroup:
         wanted = round_weight_down(weight.target_weight)
         if wanted == before:
             return False
-        return wanted == 0 or abs(wanted - before) >= self._parameters.weight_change_min
+        return wanted == 0 or abs(wanted - before) > self._parameters.band
 
 
-def make_group(setup: GroupSetup) -> LlmGroup:
-    """Entry point of the group; raises ValueError for a wrong parameter."""
-    return LlmGroup(setup)
-
-
-def _endpoint(setup: GroupSetup, parameters: Parameters) -> Endpoint | None:
+def _endpoint(setup: GroupSetup, parameters: LlmParameters) -> Endpoint | None:
     if setup.llm is None or not parameters.model:
         return setup.llm
     return replace(setup.llm, model=parameters.model)
