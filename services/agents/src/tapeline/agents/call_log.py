@@ -6,6 +6,7 @@ backwards until the group's earlier cycles: they ascend, so nothing older can ma
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,6 +17,7 @@ from tapeline.contracts.agents import LlmCall
 from tapeline.contracts.topics import TOPICS
 from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.core import Output
+from tapeline.runtime.kafka import ClientLost
 from tapeline.runtime.outbox import Outbox
 from tapeline.runtime.range_reader import RangeReader
 from tapeline.runtime.settings import ServiceSettings
@@ -37,13 +39,16 @@ class KafkaCallLog:
     ) -> None:
         self._settings = settings
         self._group_id = group_id
-        self._outbox = Outbox(settings, instance_of(group_id), metrics)
+        self._metrics = metrics
+        self._outbox: Outbox | None = None
+        """thrown away when it gave no answer, made anew with the next call"""
+        self._starting = asyncio.Lock()
         self._decoder = Decoder(TOPICS[topics.LLM_CALLS].records, resolve, is_canonical=True)
         self._known: tuple[LlmCall, ...] | None = None
         """read back; None: not looked at yet"""
 
     async def __aenter__(self) -> Self:
-        await self._outbox.start()
+        await self._producer()
         return self
 
     async def __aexit__(
@@ -52,7 +57,7 @@ class KafkaCallLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._outbox.stop()
+        await self._throw_away()
 
     async def record(self, call: LlmCall) -> None:
         """Returns when the broker has acknowledged it; raises ClientLost."""
@@ -65,7 +70,12 @@ class KafkaCallLog:
             causation_id="",
             correlation_id=f"{instance_of(call.group_id)}/{call.cycle_ns}",
         )
-        await self._outbox.send([output])
+        outbox = await self._producer()
+        try:
+            await outbox.send([output])
+        except ClientLost:
+            await self._throw_away()
+            raise
 
     async def recorded(self, group_id: str, cycle_ns: int) -> Sequence[LlmCall]:
         """Calls of a cycle, the first of each id, oldest first; raises ClientLost."""
@@ -77,6 +87,19 @@ class KafkaCallLog:
     def forget(self) -> None:
         """The next question looks at the topic anew."""
         self._known = None
+
+    async def _producer(self) -> Outbox:
+        # Nodes of one cycle may record at the same time.
+        async with self._starting:
+            if self._outbox is None:
+                outbox = Outbox(self._settings, instance_of(self._group_id), self._metrics)
+                self._outbox = await outbox.start()
+            return self._outbox
+
+    async def _throw_away(self) -> None:
+        outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            await outbox.stop()
 
     async def _read_back(self, cycle_ns: int) -> tuple[LlmCall, ...]:
         found: list[LlmCall] = []

@@ -37,9 +37,15 @@ class ConfigUnreadable(exits.Failure):
 class ConfigWatch:
     """A ConfigSource over Kafka; `async with` reads, `follow` keeps it up to date."""
 
-    def __init__(self, settings: KafkaSettings, resolve: Resolve) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        resolve: Resolve,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._decoder = Decoder(TOPICS[topics.CONFIG].records, resolve, is_canonical=True)
+        self._on_change = on_change
         self._next_offset = 0
         self.book = ConfigBook()
 
@@ -75,8 +81,11 @@ class ConfigWatch:
                 if record.value is not None:
                     book = book.with_record(self._decoded(record.offset, record.value))
         self._next_offset = max(self._next_offset, end)
-        # In one go: nobody sees half of what was published together.
-        self.book = book
+        if book is not self.book:
+            # In one go: nobody sees half of what was published together.
+            self.book = book
+            log.info("config_changed", position=end)
+            self._on_change()
 
     def _decoded(self, offset: int, value: bytes) -> Any:
         try:
