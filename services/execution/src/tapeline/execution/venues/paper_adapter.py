@@ -72,9 +72,11 @@ class PaperAdapter:
             if quantity
         ]
 
-    async def stream(self, account_id: str) -> AsyncIterator[VenueReport]:
+    def stream(self, account_id: str) -> AsyncIterator[VenueReport]:
         """Reports of ticks and timers, until the adapter is closed."""
-        queue = self._queue(account_id)
+        return self._read(self._queue(account_id))
+
+    async def _read(self, queue: asyncio.Queue[VenueReport | None]) -> AsyncIterator[VenueReport]:
         while (report := await queue.get()) is not None:
             yield report
 
