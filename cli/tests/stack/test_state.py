@@ -61,7 +61,7 @@ def test_a_held_folder_is_refused_to_another_process_and_names_the_holder(tmp_pa
     )
     argv = [sys.executable, "-c", script, str(tmp_path)]
     refused = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-    assert f"(pid {os.getpid()})" in refused.stderr
+    assert f"(pid {os.getpid()})" in refused.stderr, refused.stderr
     lock.release()
     assert subprocess.run(argv, timeout=20, check=False).returncode == 0
 
