@@ -1,13 +1,13 @@
-"""Keys of the hash chains: a folder of files, one key a file, readable by their owner alone.
+"""Keys of the hash chains: a folder as the other rings of a deployment (tapeline.runtime.keys).
 
-<key_id>.key holds at least 32 bytes as hex. The chain is continued under the newest one by name
-(name them by date); the others verify what was written under them.
+`<key_id>.key` holds a secret as hex, readable by its owner alone; the file `active` names the key
+under which chains go on, without it the newest does. Unlike a ring of seals this one never forgets:
+a key is needed for as long as rows under it are kept, so any number may lie here.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +16,12 @@ from typing import Final
 
 from tapeline.audit.chain import ChainKey
 from tapeline.audit.errors import KeysUnfit
+from tapeline.runtime.keys import SECRET_BYTES, create_secret
 
+KEY_FOLDER: Final = "audit"
+"""Folder of a deployment's keys with the chain keys, which no other service needs."""
 SUFFIX: Final = ".key"
-SECRET_BYTES_MIN: Final = 32
+CREATE: Final = "Create a key with `tapeline keys create`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,47 +39,46 @@ def load_keys(folder: Path | None) -> ChainKeys:
     if folder is None or not folder.is_dir():
         raise KeysUnfit(
             f"The folder of chain keys {folder or '(not set)'} does not exist.",
-            "Create a key with `tapeline keys create`, and set TAPELINE_AUDIT_CHAIN_KEYS_DIR.",
+            f"{CREATE[:-1]}, and set TAPELINE_AUDIT_CHAIN_KEYS_DIR or TAPELINE_KEYS_DIR.",
         )
-    found = {path.stem: _load(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
-    if not found:
-        raise KeysUnfit(
-            f"The folder of chain keys {folder} holds no *{SUFFIX} file.",
-            "Create a key with `tapeline keys create`.",
-        )
-    return ChainKeys(current=found[max(found)], known=found)
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    if not paths:
+        raise KeysUnfit(f"The folder of chain keys {folder} holds no *{SUFFIX} file.", CREATE)
+    known = {path.stem: _load(path) for path in paths}
+    return ChainKeys(current=known[_active(folder, paths)], known=known)
 
 
 def create_key(folder: Path, key_id: str) -> ChainKey:
-    """Draws a new key and writes it with mode 0600; raises KeysUnfit where it exists."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{key_id}{SUFFIX}"
-    secret = secrets.token_bytes(SECRET_BYTES_MIN)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secret.hex() + "\n")
-    except OSError as error:
-        raise KeysUnfit(
-            f"The chain key {path} cannot be created: {error.strerror}.",
-            "Choose another name, or a folder this user may write to.",
-        ) from error
-    return ChainKey(key_id=key_id, secret=secret)
+    """Draws a new key, which becomes the active one; raises SigningError where it exists."""
+    return _load(create_secret(folder, key_id))
+
+
+def _active(folder: Path, paths: list[Path]) -> str:
+    marker = folder / "active"
+    if not marker.exists():
+        return max(paths, key=lambda path: (path.stat().st_mtime_ns, path.stem)).stem
+    named = marker.read_text().strip()
+    if named not in [path.stem for path in paths]:
+        raise KeysUnfit(f"{marker} names {named or 'nothing'}, which has no file.", CREATE)
+    return named
 
 
 def _load(path: Path) -> ChainKey:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unfit(path, "cannot be read", "Make it readable for this user.") from error
-    if mode & 0o077:
-        raise _unfit(path, f"may be read by others (mode {mode:04o})", f"Run chmod 600 {path}.")
+        with path.open("rb") as file:
+            # Of the very file that was opened.
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read(4096)
+    except OSError as error:
+        raise _unfit(path, f"cannot be read: {error.strerror}", "Make it readable.") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise _unfit(path, f"may be used by others (mode {mode:04o})", f"Run chmod 600 {path}.")
     try:
-        secret = bytes.fromhex(text.strip())
+        secret = bytes.fromhex(content.decode("ascii").strip())
     except ValueError as error:
-        raise _unfit(path, "is not hex", "Create a key with `tapeline keys create`.") from error
-    if len(secret) < SECRET_BYTES_MIN:
-        raise _unfit(path, "is too short", "Create a key with `tapeline keys create`.")
+        raise _unfit(path, "is not hex", CREATE) from error
+    if len(secret) < SECRET_BYTES:
+        raise _unfit(path, f"holds {len(secret)} bytes, fewer than {SECRET_BYTES}", CREATE)
     return ChainKey(key_id=path.stem, secret=secret)
 
 

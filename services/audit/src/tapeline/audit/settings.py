@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from tapeline.audit.keys import KEY_FOLDER
 from tapeline.runtime.settings import ServiceSettings, TextList
 
 
@@ -37,4 +38,4 @@ class AuditSettings(ServiceSettings):
         """Where the chain keys are."""
         if self.chain_keys_dir is not None or self.keys_dir is None:
             return self.chain_keys_dir
-        return self.keys_dir / "audit"
+        return self.keys_dir / KEY_FOLDER
