@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapeline.accounting import numbers
-from tapeline.accounting.numbers import CONTEXT, STEP, WIRE_MAX, ZERO, exact
+from tapeline.accounting.numbers import CONTEXT, STEP, WIRE_MAX, WIRE_MIN, ZERO, exact
 
 D = Decimal
-WIRE = st.decimals(min_value=-WIRE_MAX, max_value=WIRE_MAX, places=18)
+WIRE = st.decimals(min_value=WIRE_MIN, max_value=WIRE_MAX, places=18)
 POSITIVE = st.decimals(min_value=STEP, max_value=10**9, places=18)
 
 
@@ -76,9 +76,14 @@ def test_money_rounds_half_to_even_and_never_to_minus_zero(value: str, rounded: 
     assert not (result == 0 and result.is_signed())
 
 
+def test_the_largest_figure_is_the_last_below_ten_to_the_twentieth() -> None:
+    assert D(10) ** 20 > WIRE_MAX
+    assert CONTEXT.add(WIRE_MAX, STEP) == D(10) ** 20
+
+
 def test_figures_to_show_are_cut_to_what_the_wire_holds() -> None:
     assert numbers.bounded(D("1E+40")) == WIRE_MAX
-    assert numbers.bounded(D("-1E+40")) == -WIRE_MAX
+    assert numbers.bounded(D("-1E+40")) == WIRE_MIN
     assert numbers.bounded(D("1.5")) == D("1.5")
 
 

@@ -43,8 +43,10 @@ ZERO: Final = Decimal("0E-18")
 ONE: Final = Decimal(1)
 STEP: Final = Decimal("1E-18")
 """Smallest difference between two figures on the wire."""
-WIRE_MAX: Final = Decimal(10) ** 20 - STEP
-"""Largest magnitude that decimal(38,18) holds."""
+WIRE_MAX: Final = Decimal(f"{'9' * 20}.{'9' * 18}")
+"""Largest number that decimal(38,18) holds."""
+WIRE_MIN: Final = WIRE_MAX.copy_negate()
+# A minus sign would round in the context of whoever imports this.
 
 # Wide enough for any product of three numbers of the wire. Results of a division are cut with
 # ROUND_05UP, which leaves a trace of what was cut, so that rounding a second time cannot go wrong.
@@ -84,7 +86,7 @@ def bounded(value: Decimal) -> Decimal:
     """For figures that are only shown: rounded, and cut to what the wire holds."""
     if value > WIRE_MAX:
         return WIRE_MAX
-    return -WIRE_MAX if value < -WIRE_MAX else quantize_money(value)
+    return WIRE_MIN if value < WIRE_MIN else quantize_money(value)
 
 
 def decimal_from_float(value: float) -> Decimal:
