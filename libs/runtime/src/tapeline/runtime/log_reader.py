@@ -7,6 +7,7 @@ Errors:
 from __future__ import annotations
 
 import bisect
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,12 @@ from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.shard import ReadRange
 
 TIMEOUT_S = 60.0
+SETTLING = (
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+)
 RETRIABLE = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 
@@ -88,6 +95,21 @@ class LogReader:
         return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def _offsets(
+        self, places: Sequence[TopicPartition], spec: OffsetSpec
+    ) -> dict[TopicPartition, int]:
+        deadline = clock.monotonic_s() + TIMEOUT_S
+        while True:
+            try:
+                return self._list_offsets(places, spec)
+            except KafkaException as error:
+                # A broker that has just started does not know its own partitions yet.
+                if not error.args[0].retriable() and error.args[0].code() not in SETTLING:
+                    raise
+                if clock.monotonic_s() > deadline:
+                    raise LogUnavailable(f"the broker gives no offsets: {error}") from error
+                time.sleep(0.2)
+
+    def _list_offsets(
         self, places: Sequence[TopicPartition], spec: OffsetSpec
     ) -> dict[TopicPartition, int]:
         request = {KafkaPlace(self._prefix + topic, number): spec for topic, number in places}

@@ -36,7 +36,7 @@ SERVICES: Final = tuple(
     sorted({writer for topic in TOPICS.values() for writer in topic.writers} - {"all"})
 )
 OTHER_PREFIXES: Final = ("BACKTEST", "TEST", "BENCH", "STACK")
-OTHER_NAMES: Final = ("TAPELINE_DATA_DIR",)
+OTHER_NAMES: Final = ("TAPELINE_DATA_DIR", "TAPELINE_HOME")
 """Read by the command line and the tests, not by services."""
 SECRET_FIELDS: Final = ("database_url",)
 """Never repeated in a message: they hold a password."""
