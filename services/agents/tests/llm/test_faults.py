@@ -85,6 +85,21 @@ async def test_the_same_faults_once_do_not_matter() -> None:
     ]
 
 
+async def test_an_endpoint_that_comes_back_within_the_deadline_is_waited_for() -> None:
+    async def comes_back(exchange: Exchange) -> None:
+        tries = fake.nodes.count(exchange.node)
+        await (exchange.obey() if tries > 5 else faulty_scripts.status(503)(exchange))
+
+    clock = HandClock()
+    async with fake_model(comes_back) as fake:
+        limits = endpoint(fake.base_url, call_timeout_s=30.0, deadline_s=60.0)
+        group = LlmGroup(setup(limits), clock=clock, pause=clock.pause)
+        result = await group.decide(cycle())
+        await group.close()
+    assert len(result.decisions) == 2
+    assert sorted(clock.pauses_s) == sorted([0.2, 0.4, 0.8, 1.6, 3.2] * 4)
+
+
 async def test_a_second_bad_answer_is_not_asked_for_again() -> None:
     async with fake_model(faulty_scripts.only("economist", faulty_scripts.says("?"))) as fake:
         group = LlmGroup(setup(endpoint(fake.base_url, call_timeout_s=5.0, deadline_s=5.0)))

@@ -72,8 +72,9 @@ def test_the_models_are_listed(base_url: str) -> None:
     assert [model["id"] for model in listed["data"]] == ["offline-rules-1"]
 
 
-def test_it_says_that_it_lives(base_url: str) -> None:
-    assert httpx.get(base_url.replace("/v1", "/livez"), trust_env=False).status_code == 200
+@pytest.mark.parametrize("probe", ["/livez", "/readyz"])
+def test_it_answers_probes(base_url: str, probe: str) -> None:
+    assert httpx.get(base_url.replace("/v1", probe), trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -126,11 +127,11 @@ def test_an_unknown_path_gets_an_error_of_the_protocol(base_url: str) -> None:
     assert (response.status_code, "error" in response.json()) == (404, True)
 
 
-def test_a_busy_port_is_one_sentence_and_no_traceback(base_url: str) -> None:
+def test_a_busy_port_is_a_cause_and_a_remedy_and_no_traceback(base_url: str) -> None:
     port = base_url.split(":")[-1].removesuffix("/v1")
     result = subprocess.run([*COMMAND, port], capture_output=True, text=True, timeout=30)
-    assert result.returncode == 1
-    assert result.stderr.count("\n") == 1
+    assert result.returncode == 64
+    assert result.stderr.count("\n") == 2
     assert port in result.stderr
     assert "--port" in result.stderr
 
@@ -160,3 +161,22 @@ def test_it_opens_no_connection_of_its_own(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
     assert errors == ""
+
+
+def test_the_port_is_written_where_the_probes_are_looked_for(tmp_path: Path) -> None:
+    environment = {**os.environ, "TAPELINE_HEALTH_PORT_FILE": str(tmp_path / "port")}
+    process = subprocess.Popen([*COMMAND, "0"], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[-1]
+    written = int((tmp_path / "port").read_text())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert url == f"http://127.0.0.1:{written}/v1"
+
+
+def test_a_port_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    command = [*COMMAND, "0", "--port-file", str(tmp_path / "no" / "port")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 64
+    assert "port" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,13 +1,14 @@
 """What follows from the calls that a node of the graph has made: a fold over their records alone.
 
 So a run, its repetition after a crash and its replay take the same way. A failure outside is tried
-again RETRIES_MAX times, an answer that cannot be used is asked for again REPAIRS_MAX times.
+again after growing pauses, RETRIES_MAX times (the deadline of a live cycle comes first); an answer
+that cannot be used is asked for again REPAIRS_MAX times.
 
     last call                        then
     none                             ask
     OK                               done
     INVALID                          ask again, saying why; the second time stop
-    TIMEOUT, ERROR worth a retry     ask the same after a pause; the third time stop
+    TIMEOUT, ERROR worth a retry     ask the same after a pause, in the end stop
     any other                        stop
 """
 
@@ -20,7 +21,7 @@ from typing import Final
 
 from tapeline.contracts.agents import CallStatus, LlmCall
 
-RETRIES_MAX: Final = 2
+RETRIES_MAX: Final = 8
 REPAIRS_MAX: Final = 1
 PAUSE_S: Final = 0.2
 DEADLINE: Final = "DEADLINE"

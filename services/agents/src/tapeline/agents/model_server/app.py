@@ -1,4 +1,4 @@
-"""HTTP around the offline model: POST /v1/chat/completions, GET /v1/models, GET /livez.
+"""HTTP around the offline model: POST /v1/chat/completions, GET /v1/models, /livez, /readyz.
 
 Started by `python -m tapeline.agents.model_server --port 8095`. It keeps no state and reads nothing
 but its requests.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -19,6 +21,8 @@ from starlette.exceptions import HTTPException
 
 from tapeline.agents.model_server import OFFLINE_MODEL, chat
 from tapeline.agents.model_server.chat import BadRequest
+from tapeline.runtime.exits import FileUnusable, PortBusy
+from tapeline.runtime.settings import main_guard
 
 DEFAULT_PORT: Final = 8095
 GRACE_S: Final = 2
@@ -40,6 +44,7 @@ def make_app() -> FastAPI:
     async def models() -> Response:
         return _json(200, chat.models())
 
+    @app.get("/readyz")
     @app.get("/livez")
     async def livez() -> Response:
         return Response("ok\n", media_type="text/plain")
@@ -101,25 +106,54 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until it is told to stop; 1 with one sentence where it cannot listen."""
+    """Serves until it is told to stop; otherwise a sentence with the remedy and an exit code."""
+    options = _parser().parse_args(arguments)
+    return main_guard(lambda: run(options.host, options.port, options.port_file))
+
+
+def run(host: str, port: int, port_file: Path | None) -> int:
+    """Serves; raises PortBusy or FileUnusable."""
+    try:
+        listener = listen(host, port)
+    except (OSError, OverflowError) as error:
+        raise PortBusy(
+            f"The offline model cannot listen on {host}:{port}: {error}.",
+            "Choose another port with --port, 0 for any.",
+        ) from error
+    with listener:
+        host, port = listener.getsockname()[:2]
+        if port_file is not None:
+            write_port(port_file, port)
+        sys.stdout.write(f"{OFFLINE_MODEL} listens on http://{host}:{port}/v1\n")
+        sys.stdout.flush()
+        make_server().run(sockets=[listener])
+    return 0
+
+
+def write_port(path: Path, port: int) -> None:
+    """Writes the port at once, never half of it; raises FileUnusable."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(f"{port}\n")
+        part.replace(path)
+    except OSError as error:
+        raise FileUnusable(
+            f"The port file {path} cannot be written: {error.strerror}.",
+            "Correct --port-file or TAPELINE_HEALTH_PORT_FILE.",
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tapeline.agents.model_server",
         description=f"Serves the offline model {OFFLINE_MODEL}: OpenAI's protocol, written rules.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free port")
-    options = parser.parse_args(arguments)
-    try:
-        listener = listen(options.host, options.port)
-    except (OSError, OverflowError) as error:
-        sys.stderr.write(
-            f"The offline model cannot listen on {options.host}:{options.port}: {error}. "
-            "Choose another port with --port.\n"
-        )
-        return 1
-    host, port = listener.getsockname()[:2]
-    sys.stdout.write(f"{OFFLINE_MODEL} listens on http://{host}:{port}/v1\n")
-    sys.stdout.flush()
-    with listener:
-        make_server().run(sockets=[listener])
-    return 0
+    parser.add_argument(
+        "--port-file",
+        type=Path,
+        default=os.environ.get("TAPELINE_HEALTH_PORT_FILE") or None,
+        help="file for the port in use; its probes answer there (TAPELINE_HEALTH_PORT_FILE)",
+    )
+    return parser
