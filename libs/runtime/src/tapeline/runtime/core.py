@@ -88,7 +88,7 @@ class Output:
     partition: int | None = None
     """None: the shard's own partition, or for a stage the partition of its input"""
     causation_id: str | None = None
-    """None: the input that is being stepped"""
+    """None: the input that is being stepped; a stage, which steps batches, names it itself"""
     correlation_id: str | None = None
     """None: that of the input"""
 

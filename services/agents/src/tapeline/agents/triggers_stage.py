@@ -108,7 +108,7 @@ class TriggersStage:
         for event in events:
             match event.record:
                 case Bar() | MacroReading():
-                    outputs += self._analysed(lane, event.record)
+                    outputs += self._analysed(lane, event.record, event.event_id)
                 case Watermark():
                     outputs += self._passed(lane, event.record)
                 case _:
@@ -146,7 +146,7 @@ class TriggersStage:
             if name == watch.config.trigger
         )
 
-    def _analysed(self, lane: Lane, reading: Reading) -> list[Output]:
+    def _analysed(self, lane: Lane, reading: Reading, cause_id: str) -> list[Output]:
         outputs = []
         for watch in lane.watches:
             if not watch.concerns(reading):
@@ -160,16 +160,17 @@ class TriggersStage:
             if opinion is not None:
                 session_ns = lane.marker.session_ns
                 signal = signal_of(watch, opinion, reading, self._run_id, session_ns, share)
-                outputs.append(self._signal_output(signal))
+                outputs.append(self._signal_output(signal, cause_id))
         return outputs
 
-    def _signal_output(self, signal: Signal) -> Output:
+    def _signal_output(self, signal: Signal, cause_id: str) -> Output:
         return Output(
             topic=topics.SIGNALS,
             key=signal.universe,
             record=signal,
             event_id=signal.signal_id,
             partition=partition_of(signal.universe, self._partition_count),
+            causation_id=cause_id,
             correlation_id=signal.signal_id,
         )
 
