@@ -44,6 +44,7 @@ from tapeline.runtime.telemetry import get_logger
 MILLISECOND_NS: Final = 1_000_000
 QUEUE_MAX: Final = 10_000
 BATCH_MAX: Final = 1000
+TURN_S: Final = 0.25
 CATCH_UP_LIMIT: Final = 1000
 BACK_OFF_S: Final = 0.5
 BACK_OFF_MAX_S: Final = 60.0
@@ -197,12 +198,23 @@ class CcxtFeed:
     # ---- trades
 
     async def _trades(self, symbol: str, instrument_id: str, tape: TradeTape) -> None:
+        watch = self._watch(lambda: self._exchange.watch_trades(symbol))
+        last: Any = None
+
         async def stream() -> None:
-            raw = await self._watched(self._exchange.watch_trades(symbol))
-            trades = [_trade(item, instrument_id) for item in raw]
-            if tape.is_broken and not tape.is_empty:
-                await self._put(tape.caught_up(await self._fetch(symbol, instrument_id, tape)))
-            await self._put(tape.streamed(trades))
+            nonlocal last
+            try:
+                await watch.turn()
+            finally:
+                # Also when the connection broke: what came before is not lost.
+                fresh = _behind(self._exchange.trades.get(symbol) or (), last)
+                trades = [_trade(item, instrument_id) for item in fresh]
+                last = fresh[-1] if fresh else last
+                if watch.has_reconnected(self._exchange.clients):
+                    tape.break_off()
+                if tape.needs_catch_up(trades):
+                    await self._put(tape.caught_up(await self._fetch(symbol, instrument_id, tape)))
+                await self._put(tape.streamed(trades))
 
         async def poll() -> None:
             is_first = tape.is_empty
@@ -228,7 +240,13 @@ class CcxtFeed:
 
     async def _quotes(self, symbol: str, instrument_id: str) -> None:
         last: RawQuote | None = None
-        has_bids_asks = bool(self._exchange.has.get("watchBidsAsks"))
+        exchange = self._exchange
+        has_bids_asks = bool(exchange.has.get("watchBidsAsks"))
+        watch = self._watch(
+            (lambda: exchange.watch_bids_asks([symbol]))
+            if has_bids_asks
+            else (lambda: exchange.watch_order_book(symbol))
+        )
 
         async def emit(quote: RawQuote | None) -> None:
             nonlocal last
@@ -237,13 +255,11 @@ class CcxtFeed:
                 await self._put([quote])
 
         async def stream() -> None:
+            await watch.turn()
             if has_bids_asks:
-                tickers = await self._watched(self._exchange.watch_bids_asks([symbol]))
-                for ticker in tickers.values():
-                    await emit(_ticker_quote(ticker, instrument_id))
-            else:
-                book = await self._watched(self._exchange.watch_order_book(symbol))
-                await emit(_book_quote(book, instrument_id))
+                await emit(_ticker_quote(exchange.bidsasks.get(symbol) or {}, instrument_id))
+            elif symbol in exchange.orderbooks:
+                await emit(_book_quote(exchange.orderbooks[symbol], instrument_id))
 
         async def poll() -> None:
             await self._obey()
@@ -277,14 +293,8 @@ class CcxtFeed:
             await self._pause(pause_s)
             pause_s = min(pause_s * 2, BACK_OFF_MAX_S)
 
-    async def _watched(self, message: Awaitable[Any]) -> Any:
-        """A message of the stream; TimeoutError after a long silence, with a new connection."""
-        try:
-            return await asyncio.wait_for(message, self._options.silence_s)
-        except TimeoutError:
-            with contextlib.suppress(*_UNREADABLE):
-                await self._exchange.close()
-            raise
+    def _watch(self, ask: Callable[[], Any]) -> _Watch:
+        return _Watch(ask, self._options.silence_s, self._exchange.close)
 
     def _heed(self, error: Exception, ccxt_errors: Any) -> None:
         """After 429 or 418 nothing is asked until the time the exchange names."""
@@ -349,6 +359,48 @@ class CcxtFeed:
                 )
 
 
+class _Watch:
+    """Waits for one kind of message without losing any.
+
+    ccxt wakes its caller for the first message only; what comes before the next call waits in its
+    cache for a later message. So the cache is looked at after every wake-up and every TURN_S.
+    """
+
+    def __init__(
+        self, ask: Callable[[], Any], silence_s: float, close: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._ask = ask
+        self._silence_s = silence_s
+        self._close = close
+        self._message: asyncio.Future[Any] | None = None
+        self._since_s = clock.monotonic_s()
+        self._clients: dict[str, Any] = {}
+
+    def has_reconnected(self, clients: Mapping[str, Any]) -> bool:
+        """True when ccxt has replaced a connection since the last call; it may do so silently."""
+        before, self._clients = self._clients, dict(clients)
+        return any(before.get(url, client) is not client for url, client in self._clients.items())
+
+    async def turn(self) -> None:
+        """Returns after a message or a moment; TimeoutError after a long silence, disconnected."""
+        if self._message is None:
+            self._message = asyncio.ensure_future(self._ask())
+        try:
+            await asyncio.wait({self._message}, timeout=TURN_S)
+        except asyncio.CancelledError:
+            self._message.cancel()
+            raise
+        now_s = clock.monotonic_s()
+        if self._message.done():
+            message, self._message, self._since_s = self._message, None, now_s
+            message.result()
+        elif now_s - self._since_s > self._silence_s:
+            message, self._message, self._since_s = self._message, None, now_s
+            message.cancel()
+            await self._close()
+            raise TimeoutError(f"no message for {self._silence_s:.0f} s")
+
+
 class _Done(Exception):
     """Ends a repetition."""
 
@@ -380,6 +432,16 @@ def _moved(urls: Any, options: CcxtOptions) -> Any:
     path = rest.partition("/")[2]
     target = options.websocket_url if scheme in ("ws", "wss") else options.http_url
     return f"{target}/{path}" if separator and target else urls
+
+
+def _behind(cache: Sequence[Any], last: Any) -> list[Any]:
+    """The entries of ccxt's cache behind the one that was seen last; all when that one is gone."""
+    fresh: list[Any] = []
+    for item in reversed(cache):
+        if item is last:
+            break
+        fresh.append(item)
+    return fresh[::-1]
 
 
 def _trade(item: Mapping[str, Any], instrument_id: str) -> RawTrade:

@@ -48,6 +48,12 @@ class TradeTape:
             self.newest_ns = max(self.newest_ns, trade.ts_event_ns)
             self._remember(trade.trade_id, True)
 
+    def needs_catch_up(self, trades: Sequence[RawTrade]) -> bool:
+        """True when something is missing between what is known and these trades of the stream."""
+        if self.is_empty or not trades:
+            return False
+        return self.is_broken or self._has_hole(min(trades, key=_order))
+
     def caught_up(self, trades: Sequence[RawTrade]) -> list[RawTrade]:
         """What is new in the answer to a catch-up request, oldest first."""
         ordered = sorted(trades, key=_order)
@@ -75,12 +81,12 @@ class TradeTape:
     def _follows(self, trade: RawTrade) -> bool:
         return self._last_number >= 0 and _number(trade.trade_id) == self._last_number + 1
 
+    def _has_hole(self, trade: RawTrade) -> bool:
+        number, last = _number(trade.trade_id), self._last_number
+        return self._ids_are_consecutive and last >= 0 and number > last + 1
+
     def _taken(self, trade: RawTrade, is_fetched: bool) -> RawTrade:
-        number = _number(trade.trade_id)
-        has_hole = (
-            self._ids_are_consecutive and self._last_number >= 0 and number > self._last_number + 1
-        )
-        is_after_gap = has_hole or (self.is_broken and not self._follows(trade))
+        is_after_gap = self._has_hole(trade) or (self.is_broken and not self._follows(trade))
         self.is_broken = False
         self._remember(trade.trade_id, is_fetched)
         self.newest_ns = max(self.newest_ns, trade.ts_event_ns)
