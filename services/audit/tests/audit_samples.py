@@ -103,10 +103,18 @@ def watermark(is_final: bool) -> Watermark:
 
 
 def message(
-    topic: str, partition: int, offset: int, value: Any, event_id: str | None = None
+    topic: str,
+    partition: int,
+    offset: int,
+    value: Any,
+    event_id: str | None = None,
+    causation_id: str = "",
 ) -> Record:
     """A record of Kafka; `value` is a contracts record, bytes or None."""
-    headers = [] if event_id is None else [("event_id", event_id.encode()), ("producer", b"test/0")]
+    headers: list[tuple[str, bytes]] = []
+    if event_id is not None:
+        texts = {"event_id": event_id, "causation_id": causation_id, "producer": "test/0"}
+        headers = [(name, text.encode()) for name, text in texts.items()]
     return Record(
         topic=topic,
         partition=partition,
