@@ -18,6 +18,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from window_stage import expected_value
 
+from tapeline.cli.stack.kafka import EmbeddedKafka
+from tapeline.cli.stack.testing import jars_cache
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Feature
 from tapeline.runtime.codec import Decoder, encode
@@ -29,7 +31,8 @@ HERE = Path(__file__).parent
 PARTITIONS = 4
 RATE_PER_S = 400
 KILLS = 6
-KILL_PAUSE_S = 5.0
+KILL_PAUSE_S = 4.0
+BROKER_AWAY_S = 3.0
 SILENCE_MAX_S = 15.0
 STEP_S = 0.05
 
@@ -203,7 +206,7 @@ def examine(found: Sequence[tuple[str, Seen]], counts: Sequence[int]) -> Damage:
 
 
 def run_chaos(
-    script: str, settings: KafkaSettings, logs: Path, seed: int, catch_up_s: float
+    script: str, settings: KafkaSettings, logs: Path, seed: int, catch_up_s: float, kills: int
 ) -> tuple[Damage, list[int]]:
     choice = random.Random(seed)
     workers = Workers(script, settings, logs)
@@ -212,7 +215,7 @@ def run_chaos(
     try:
         with feeding(settings) as counts:
             time.sleep(2.0)
-            for _ in range(KILLS):
+            for _ in range(kills):
                 time.sleep(KILL_PAUSE_S * (0.5 + choice.random()))
                 workers.revive()
                 workers.kill_one(choice)
@@ -237,7 +240,7 @@ def test_killed_workers_lose_nothing_and_repeat_only_the_same_bytes(
     run_settings: KafkaSettings, tmp_path: Path
 ) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "1"))
-    damage, codes = run_chaos("window_stage.py", run_settings, tmp_path, seed, catch_up_s=30)
+    damage, codes = run_chaos("window_stage.py", run_settings, tmp_path, seed, 30, KILLS)
     print(f"seed {seed}: {damage}")
     assert damage.is_none, f"seed {seed}: {damage}; logs in {tmp_path}"
     # One that was killed last may still be starting, with nothing open yet.
@@ -246,10 +249,39 @@ def test_killed_workers_lose_nothing_and_repeat_only_the_same_bytes(
 
 @pytest.mark.kafka
 @pytest.mark.chaos
+def test_a_broker_killed_under_load_and_started_again_costs_no_record_and_no_worker(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    with EmbeddedKafka(tmp_path / "kafka", jars_dir=jars_cache(pytestconfig.rootpath)) as kafka:
+        settings = KafkaSettings(kafka_bootstrap_servers=kafka.bootstrap_servers, topic_prefix="b.")
+        create_topics(settings, Topology(instrument=PARTITIONS, account=1, service=2))
+        workers = Workers("window_stage.py", settings, tmp_path)
+        workers.start("0")
+        try:
+            with feeding(settings) as counts:
+                assert read_outputs(settings, sum(counts) + 100, limit_s=40)
+                kafka.kill()
+                time.sleep(BROKER_AWAY_S)
+                kafka.start()
+                back_ms = time.time_ns() // 1_000_000
+            found = read_outputs(settings, sum(counts), limit_s=40)
+        finally:
+            codes = workers.stop()
+        damage = examine(found, counts)
+    appended = [seen.appended_ms for _, seen in found]
+    wait_ms = min((at - back_ms for at in appended if at > back_ms), default=-1)
+    print(damage, codes, f"first output {wait_ms} ms after the broker answered")
+    assert not damage.lost
+    assert not damage.changed
+    assert codes == [0]
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
 def test_the_same_oracle_reports_the_damage_of_unawaited_sends(
     run_settings: KafkaSettings, tmp_path: Path
 ) -> None:
-    damage, _ = run_chaos("naive_stage.py", run_settings, tmp_path, seed=1, catch_up_s=10)
+    damage, _ = run_chaos("naive_stage.py", run_settings, tmp_path, 1, 10, 3)
     print(damage)
     assert damage.lost > 0
     assert damage.changed > 0

@@ -47,9 +47,11 @@ class ClientLost(exits.Failure):
 
     exit_code = exits.INTERNAL
 
-    def __init__(self, what: str, error: object = "") -> None:
+    @classmethod
+    def because(cls, what: str, error: object = "") -> ClientLost:
+        """`what` without its full stop, and what the client said."""
         reason = f": {type(error).__name__} {error}".rstrip() if error else ""
-        super().__init__(f"{what}{reason}.", "The process starts over from what is committed.")
+        return cls(f"{what}{reason}.", "The process starts over from what is committed.")
 
 
 def topic_name(settings: KafkaSettings, topic: str) -> str:
@@ -126,11 +128,14 @@ def is_reachable(settings: KafkaSettings, timeout_s: float = CONNECT_S) -> bool:
     return not _connect_problem(settings, timeout_s)
 
 
-def wait_for_kafka(settings: KafkaSettings, timeout_s: float = 30.0) -> None:
+def wait_for_kafka(settings: KafkaSettings, timeout_s: float | None = None) -> None:
     """Returns when a broker answers; raises KafkaUnavailable when none does in time.
+
+    The time is that of the settings where it is None.
 
     A refused login or certificate is final and raised at once.
     """
+    timeout_s = settings.kafka_wait_s if timeout_s is None else timeout_s
     deadline = monotonic_s() + timeout_s
     while True:
         problem = _connect_problem(settings, CONNECT_S) or _metadata_problem(settings)

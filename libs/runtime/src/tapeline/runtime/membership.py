@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -26,6 +25,7 @@ from aiokafka.errors import (
 from aiokafka.errors import KafkaError as AioKafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from tapeline.runtime.clients import LOST_S, STOP_S, cut_off, has_ended
 from tapeline.runtime.exits import Fenced
 from tapeline.runtime.kafka import ClientLost, aiokafka_config, group_id, topic_name
 from tapeline.runtime.settings import ServiceSettings
@@ -37,7 +37,6 @@ ANSWER_S: Final = 10.0
 ENDS_S: Final = 6.0
 """asked every two seconds: together shorter than the watchdog's patience, so that a broker that is
 away is noticed as that"""
-STOP_S: Final = 5.0
 REVOKE_S: Final = 5.0
 JOIN_S: Final = 45.0
 SESSION_MS: Final = 6_000
@@ -100,31 +99,21 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             async with asyncio.timeout(START_S):
                 await self._client.start()
         except (AioKafkaError, TimeoutError) as error:
-            await self.stop()
-            raise ClientLost(f"The consumer of {self._name} cannot start", error) from error
+            await self.stop(is_lost=True)
+            raise ClientLost.because(f"The consumer of {self._name} cannot start", error) from error
 
-    async def stop(self) -> None:
-        """Leaves the group; a client that does not answer is cut off."""
+    async def stop(self, is_lost: bool = False) -> None:
+        """Leaves the group; a client that is lost, or does not answer, is cut off."""
         client, self._client = self._client, None
         if client is None:
             return
         self.epoch += 1
-        with suppress(AioKafkaError, TimeoutError, AssertionError):
-            async with asyncio.timeout(STOP_S):
-                await client.stop()
+        if await has_ended(client.stop(), LOST_S if is_lost else STOP_S):
             return
-        coordinator = client._coordinator
         names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-        tasks = [getattr(coordinator, name, None) for name in names]
-        tasks.append(getattr(client._fetcher, "_fetch_task", None))
-        running = [task for task in tasks if task is not None and not task.done()]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=STOP_S)
-        with suppress(AioKafkaError, TimeoutError):
-            async with asyncio.timeout(STOP_S):
-                await client._client.close()
+        tasks = [getattr(client._coordinator, name, None) for name in names]
+        await cut_off([*tasks, getattr(client._fetcher, "_fetch_task", None)])
+        await has_ended(client._client.close())
 
     async def on_partitions_revoked(self, revoked: frozenset[TopicPartition]) -> None:
         """Called by aiokafka before it joins anew; the member keeps its partitions until then."""
@@ -164,7 +153,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             )
         since = self._joining_since
         if since is not None and asyncio.get_running_loop().time() - since > JOIN_S:
-            raise ClientLost(f"{self._name} got no assignment within {JOIN_S:.0f} s")
+            raise ClientLost.because(f"{self._name} got no assignment within {JOIN_S:.0f} s")
 
     async def fetch(self, records_max: int) -> dict[TopicPartition, list[Consumed]]:
         """Records of the partitions that are not paused; while the group rebalances it waits."""
@@ -188,7 +177,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             async with asyncio.timeout(ANSWER_S):
                 found = await self._client._coordinator.fetch_committed_offsets(list(places))
         except (AioKafkaError, TimeoutError) as error:
-            raise ClientLost(f"The positions of {self._name} are not answered", error) from error
+            raise ClientLost.because(f"Positions of {self._name} are not told", error) from error
         return {place: (int(kept.offset), str(kept.metadata)) for place, kept in found.items()}
 
     async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]], epoch: int) -> None:
@@ -207,7 +196,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                         return
                     await asyncio.sleep(0.05)
         except (AioKafkaError, TimeoutError) as error:
-            raise ClientLost(f"Positions of {self._name} are not committed", error) from error
+            raise ClientLost.because(f"{self._name} cannot commit", error) from error
 
     async def _commits(
         self, coordinator: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]
@@ -231,7 +220,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             async with asyncio.timeout(ENDS_S):
                 found: dict[TopicPartition, int] = await self._client.end_offsets(places)
         except (AioKafkaError, TimeoutError) as error:
-            raise ClientLost(f"The ends of {self._name} are not answered", error) from error
+            raise ClientLost.because(f"The ends of {self._name} are not answered", error) from error
         return found
 
     def position(self, place: TopicPartition) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -18,6 +17,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from tapeline.contracts.system import SliceDone, Watermark
 from tapeline.contracts.topics import TOPICS
+from tapeline.runtime.clients import LOST_S, STOP_S, abandon_batches, cut_off, has_ended
 from tapeline.runtime.codec import encode
 from tapeline.runtime.core import Output
 from tapeline.runtime.ids import content_id
@@ -29,7 +29,6 @@ from tapeline.runtime.topology import TopicUnfit
 
 START_S: Final = 20.0
 SEND_S: Final = 10.0
-STOP_S: Final = 5.0
 REQUEST_MS: Final = 8_000
 NO_CORRELATIONS: Final[Mapping[str, str]] = {}
 
@@ -65,27 +64,21 @@ class Outbox:
             async with asyncio.timeout(START_S):
                 await self._client.start()
         except (AioKafkaError, TimeoutError) as error:
-            await self.stop()
-            raise ClientLost(f"The producer of {self._name} cannot start", error) from error
+            await self.stop(is_lost=True)
+            raise ClientLost.because(f"The producer of {self._name} cannot start", error) from error
         return self
 
-    async def stop(self) -> None:
-        """Ends the producer; one that does not answer is cut off."""
+    async def stop(self, is_lost: bool = False) -> None:
+        """Ends the producer; one that is lost, or does not answer, is cut off."""
         client, self._client = self._client, None
         if client is None:
             return
-        with suppress(AioKafkaError, TimeoutError, AssertionError):
-            async with asyncio.timeout(STOP_S):
-                await client.stop()
-            return
-        # stop() waits for records that can no longer be delivered: end its task and its sockets.
-        task = client._sender.sender_task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task], timeout=STOP_S)
-        with suppress(AioKafkaError, TimeoutError):
-            async with asyncio.timeout(STOP_S):
-                await client.client.close()
+        if is_lost:
+            abandon_batches(client)
+        if not await has_ended(client.stop(), LOST_S if is_lost else STOP_S):
+            abandon_batches(client)
+            await cut_off([client._sender.sender_task])
+            await has_ended(client.client.close())
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -96,7 +89,7 @@ class Outbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop()
+        await self.stop(is_lost=isinstance(error, ClientLost))
 
     async def send(
         self,
@@ -121,9 +114,11 @@ class Outbox:
         except MessageSizeTooLargeError:
             raise
         except (AioKafkaError, TimeoutError) as error:
+            raise ClientLost.because(f"{self._name} gets no acknowledgement", error) from error
+        finally:
             for future in pending:
-                future.cancel()
-            raise ClientLost(f"Records of {self._name} are not acknowledged", error) from error
+                if not future.cancel():
+                    future.exception()  # looked at: one failure has been told
         for topic, count in counts.items():
             self._metrics.produced.labels(topic).inc(count)
         return len(pending)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError as AioKafkaError
 
+from tapeline.runtime.clients import has_ended
 from tapeline.runtime.kafka import ClientLost, aiokafka_config, topic_name
 from tapeline.runtime.settings import KafkaSettings
 from tapeline.runtime.stage_intake import Consumed
 
 START_S: Final = 20.0
 ANSWER_S: Final = 10.0
-STOP_S: Final = 5.0
 CHUNK_MAX: Final = 1000
 
 
@@ -44,7 +43,7 @@ class RangeReader:
                 await self._client.start()
         except (AioKafkaError, TimeoutError) as error:
             await self._stop()
-            raise ClientLost("A reader cannot start", error) from error
+            raise ClientLost.because("A reader cannot start", error) from error
         return self
 
     async def __aexit__(
@@ -56,9 +55,7 @@ class RangeReader:
         await self._stop()
 
     async def _stop(self) -> None:
-        with suppress(AioKafkaError, TimeoutError, AssertionError):
-            async with asyncio.timeout(STOP_S):
-                await self._client.stop()
+        await has_ended(self._client.stop())
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First kept offset, and the offset behind the last decided record."""
@@ -68,7 +65,7 @@ class RangeReader:
                 starts = await self._client.beginning_offsets([place])
                 ends = await self._client.end_offsets([place])
         except (AioKafkaError, TimeoutError) as error:
-            raise ClientLost(f"The bounds of {place} are not answered", error) from error
+            raise ClientLost.because(f"The bounds of {place} are not answered", error) from error
         return int(starts[place]), int(ends[place])
 
     async def read(
@@ -87,11 +84,11 @@ class RangeReader:
                 found = await self._client.getmany(place, timeout_ms=200, max_records=CHUNK_MAX)
                 reached = await self._client.position(place)
             except AioKafkaError as error:
-                raise ClientLost(f"{place} cannot be read from {position}", error) from error
+                raise ClientLost.because(f"{place} cannot be read at {position}", error) from error
             if reached > position:
                 position, deadline = reached, loop.time() + ANSWER_S
             elif loop.time() > deadline:
-                raise ClientLost(f"{place} cannot be read behind {position}")
+                raise ClientLost.because(f"{place} cannot be read behind {position}")
             records = [record for record in found.get(place, ()) if record.offset < end]
             if records:
                 yield records

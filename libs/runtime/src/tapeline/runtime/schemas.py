@@ -24,8 +24,8 @@ from tapeline.runtime.ids import content_id
 from tapeline.runtime.kafka import KafkaUnavailable, confluent_config, reason_of, topic_name
 from tapeline.runtime.settings import KafkaSettings
 
-READ_S: Final = 10.0
-SEND_S: Final = 10.0
+READ_S: Final = 30.0
+SEND_S: Final = 30.0
 MISS_PAUSE_S: Final = 1.0
 FRUITLESS_MAX: Final = 3
 SCHEMAS_MAX: Final = 10_000

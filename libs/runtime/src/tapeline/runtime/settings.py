@@ -102,6 +102,8 @@ class KafkaSettings(BaseSettings):
     """PEM; None: the system's authorities"""
     kafka_ssl_cert_file: Path | None = None
     kafka_ssl_key_file: Path | None = None
+    kafka_wait_s: float = Field(default=30.0, ge=0.0, le=600.0)
+    """how long a start waits for a broker that does not answer"""
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", max_length=80)
     """in front of every topic and consumer group; each run has its own"""
 

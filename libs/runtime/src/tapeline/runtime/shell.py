@@ -100,7 +100,7 @@ async def _serve(shell: Shell, main: Main) -> None:
             log.info("started", build=shell.settings.build_id, mode=str(shell.settings.mode))
             try:
                 await main(shell)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the process ends
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends here
                 _end(error)
             log.info("stopped")
     finally:
@@ -108,7 +108,7 @@ async def _serve(shell: Shell, main: Main) -> None:
         shell.health.set_ready(False, "stopped")
 
 
-def _end(error: Exception) -> NoReturn:
+def _end(error: BaseException) -> NoReturn:
     """A failure inside the loop: tasks of a lost client may hang, so nothing waits for them."""
     if isinstance(getattr(error, "remedy", None), str):
         log.error("failed", reason=str(error))

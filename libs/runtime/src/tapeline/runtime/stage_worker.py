@@ -21,10 +21,11 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from tapeline.contracts import topics
 from tapeline.contracts.system import Heartbeat, Quarantined
 from tapeline.runtime import clock, exits
+from tapeline.runtime.clients import cut_off
 from tapeline.runtime.codec import DecodeError
 from tapeline.runtime.core import Input, Output, Stage
 from tapeline.runtime.ids import content_id, derive_id
-from tapeline.runtime.kafka import ClientLost
+from tapeline.runtime.kafka import ClientLost, is_reachable
 from tapeline.runtime.membership import AssignmentOver, Membership
 from tapeline.runtime.outbox import Outbox
 from tapeline.runtime.range_reader import RangeReader
@@ -90,6 +91,7 @@ class StageWorker:
 
     async def run(self) -> None:
         """The whole life."""
+        is_lost = True
         try:
             await self._outbox.start()
             await self._member.start()
@@ -100,15 +102,13 @@ class StageWorker:
                 for task in (observer, loop):
                     if task.done():
                         task.result()
+                is_lost = False
             finally:
-                observer.cancel()
-                loop.cancel()
-                await asyncio.wait({observer, loop})
+                await cut_off([observer, loop])
         finally:
             self._shell.health.set_ready(False, "not connected", self._stage.name)
             self._progress.clear()
-            await self._member.stop()
-            await self._outbox.stop()
+            await asyncio.gather(self._member.stop(is_lost), self._outbox.stop(is_lost))
 
     async def _loop(self) -> None:
         fetch: asyncio.Task[dict[TopicPartition, list[Consumed]]] | None = None
@@ -118,7 +118,7 @@ class StageWorker:
                 self._member.check_joined()
                 if self._member.is_new:
                     # What a fetch under way still brings belongs to the assignment before.
-                    await _cancel(fetch)
+                    await cut_off([fetch])
                     fetch = None
                     await self._take_over()
                     continue
@@ -133,7 +133,7 @@ class StageWorker:
                 if fetch_epoch == self._member.epoch and not self._member.is_new:
                     await self._turn_of(batches, fetch_epoch)
         finally:
-            await _cancel(fetch)
+            await cut_off([fetch])
         with suppress(AssignmentOver):
             await self._finish_before_revoke()
 
@@ -148,7 +148,7 @@ class StageWorker:
         except OffsetOutOfRangeError as error:
             raise self._position_lost(str(error)) from error
         except AioKafkaError as error:
-            raise ClientLost(f"{self._stage.name} cannot read", error) from error
+            raise ClientLost.because(f"{self._stage.name} cannot read", error) from error
 
     async def _turn_of(self, batches: dict[TopicPartition, list[Consumed]], epoch: int) -> None:
         """One poll: every partition's batch, then a commit when it is time."""
@@ -345,6 +345,8 @@ class StageWorker:
     async def _observe(self) -> None:
         """Tells how far the partitions are and that this stage is alive."""
         while True:
+            if not await asyncio.to_thread(is_reachable, self._settings):
+                raise ClientLost.because(f"Kafka is away from {self._stage.name}")
             ends = await self._member.ends()
             for place, end in ends.items():
                 lane = self._lanes.get(place)
@@ -392,11 +394,3 @@ def _parsed(kept: tuple[int, str]) -> tuple[int, int, int]:
         return committed, 0, 0  # committed by a tool
     low, base_ns, now_ns = map(int, parts)
     return min(low, committed), base_ns, now_ns
-
-
-async def _cancel(task: asyncio.Task[dict[TopicPartition, list[Consumed]]] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # looked at, so that nothing complains
