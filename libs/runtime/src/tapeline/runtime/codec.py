@@ -106,11 +106,12 @@ fastavro.read.LOGICAL_READERS["bytes-decimal"] = _read_decimal
 
 def fingerprint_of(schema: dict[str, Any]) -> int:
     """CRC-64-AVRO of the parsing canonical form, as an unsigned number."""
-    return int(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"), 16)
+    # fastavro gives the hex of the bytes as they go on the wire, little-endian.
+    text = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
+    return int.from_bytes(bytes.fromhex(text), "little")
 
 
 def _header(schema: dict[str, Any]) -> bytes:
-    # fastavro gives the fingerprint as hex of the number; on the wire it is little-endian.
     return MARKER + struct.pack("<Q", fingerprint_of(schema))
 
 
