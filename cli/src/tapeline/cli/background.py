@@ -23,6 +23,7 @@ from tapeline.cli.runs import RunStore, RunUnknown
 from tapeline.cli.session import Session
 from tapeline.cli.sources import BadSource, Source, chosen_source, prepared
 from tapeline.cli.stack.errors import AlreadyRunning, StackError
+from tapeline.cli.stack.folder import require_fit
 from tapeline.cli.stack.logs import tail
 from tapeline.runtime import clock
 
@@ -60,6 +61,7 @@ def source_of(text: str) -> Source:
 
 def start(home: Path, text: str, *, is_dev: bool, say: Callable[[str], None]) -> None:
     """Starts the session in the background and waits until it is up."""
+    require_fit(home)
     if running(home) is not None:
         raise AlreadyRunning("A run is up already.", "See `tapeline status`, or `tapeline down`.")
     kept = _kept(home)
@@ -100,8 +102,7 @@ def _run_of(home: Path, text: str, kept: dict[str, Any]) -> str:
         except RunUnknown:
             pass
     source = source_of(text)
-    run, _ = prepared(source, store.new_name(f"up-{source.stem}"))
-    store.save(run)
+    run, _ = prepared(home, source, f"up-{source.stem}")
     _keep(home, {"source": text, "run": run.name, "feed_options": source.feed_options})
     return run.name
 
@@ -146,7 +147,7 @@ def serve(home: Path, name: str, *, is_dev: bool) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    configuration = load_configuration(Path(run.preset))
+    configuration = load_configuration(RunStore(home).folder(name) / "config.toml")
     options = dict(_kept(home).get("feed_options", {}))
     with Session(home, run, configuration, feed_options=options, is_dev=is_dev) as session:
         (session.folder / "up").write_text(f"{os.getpid()}\n")

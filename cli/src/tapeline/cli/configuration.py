@@ -1,7 +1,8 @@
 """A run's configuration: one TOML file of instruments, venues, accounts, groups, triggers and more.
 
 Tables are named after the config records; a key that the record does not have, a missing one and a
-value of the wrong kind are refused with the table and the key. Durations (fields that end in _ns)
+value of the wrong kind are refused with the table and the key. [default.instrument] and the like
+hold what the entries of a table have in common. Durations (fields that end in _ns)
 are written like "60s", "1d" or "5m"; money, quantities and rates as strings or numbers.
 
 Errors:
@@ -78,6 +79,7 @@ def load_configuration(path: Path) -> Configuration:
             f"{path} cannot be read: {error}.", "Correct the file; it is TOML."
         ) from error
     settings = data.pop("run", {})
+    defaults = data.pop("default", {})
     records: list[Any] = []
     for table, entries in data.items():
         if table not in KINDS:
@@ -86,7 +88,8 @@ def load_configuration(path: Path) -> Configuration:
                 f"The tables are run, {', '.join(KINDS)}.",
             )
         listed = entries if isinstance(entries, list) else [entries]
-        records += [record_of(table, entry, str(path)) for entry in listed]
+        common = defaults.get(table, {})
+        records += [record_of(table, {**common, **entry}, str(path)) for entry in listed]
     _check_references(records, str(path))
     return Configuration(path.stem, settings, tuple(records))
 

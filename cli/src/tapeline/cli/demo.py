@@ -110,21 +110,30 @@ def run_demo(
         is_dev=is_dev,
         say=lambda text: console.print(f"  starting {text}", style="dim"),
     )
-    with session:
-        watch = Watch(session)
-        try:
-            play(session, watch, console, f"Tapeline · {run.source}")
-        except KeyboardInterrupt:
-            if run.is_paced:
-                session.store.end(run, "stopped")
-                raise
-        except BaseException:
-            session.store.end(run, "failed")
-            raise
-        console.print("  the last slice is through; stopping the services", style="dim")
-        session.supervisor.stop()
-        watch.follower.stop()
-        proof = proofs.prove(session, watch.records, console)
-        facts = summary.facts_of(run, watch, proof, clock.monotonic_s() - started_s)
-        session.store.end(run, "complete" if facts["ok"] else "failed")
+    try:
+        with session:
+            facts = _played(session, source, console, started_s)
+    except KeyboardInterrupt:
+        session.store.end(run, "stopped")
+        raise
+    except BaseException:
+        session.store.end(run, "failed")
+        raise
+    session.store.end(run, "complete" if facts["ok"] else "failed")
     return facts
+
+
+def _played(session: Session, source: Source, console: Console, started_s: float) -> dict[str, Any]:
+    """Plays to the end, stops the services, proves."""
+    watch = Watch(session)
+    try:
+        play(session, watch, console, f"Tapeline · {session.run.source}")
+    except KeyboardInterrupt:
+        # A live run has no end of its own: Ctrl-C is how it is finished.
+        if source.is_paced:
+            raise
+    console.print("  stopping the services", style="dim")
+    session.supervisor.stop()
+    watch.follower.stop()
+    proof = proofs.prove(session, watch.records, console)
+    return summary.facts_of(session.run, watch, proof, clock.monotonic_s() - started_s)

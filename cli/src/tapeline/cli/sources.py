@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tapeline.cli.configuration import Configuration, load_configuration
-from tapeline.cli.runs import Run
+from tapeline.cli.runs import Run, RunStore
 from tapeline.runtime import clock
 from tapeline.runtime.exits import Failure
 
@@ -16,6 +17,7 @@ PRESETS = Path(__file__).parent / "presets"
 DATA_VARIABLE = "TAPELINE_DATA_DIR"
 INSTRUMENT_PARTITIONS = 2
 ACCOUNT_PARTITIONS = 2
+LIVE_SYMBOLS = ("BTC/USDT", "ETH/USDT")
 
 
 class BadSource(Failure):
@@ -36,6 +38,8 @@ class Source:
     is_synthetic: bool = False
     feed_options: dict[str, str] = field(default_factory=dict)
     """environment of the feed"""
+    exchange: str = ""
+    """live: stands where the preset says EXCHANGE"""
 
 
 def chosen_source(
@@ -47,6 +51,8 @@ def chosen_source(
 ) -> Source:
     """The source of a command's options; recorded ticks where TAPELINE_DATA_DIR points to some."""
     if preset is not None:
+        if not preset.is_file():
+            raise BadSource(f"There is no file {preset}.", "Give the path of a configuration.")
         return Source(stem=preset.stem, preset=preset, title="")
     if synthetic is not None:
         return Source(
@@ -55,7 +61,8 @@ def chosen_source(
             title=f"SYNTHETIC prices, made by a generator with seed {synthetic}",
             is_paced=is_paced,
             is_synthetic=True,
-            feed_options={"TAPELINE_MARKET_DATA_FEED_OPTIONS": f'{{"seed": "{synthetic}"}}'},
+            # Paced it is an hour of event time; in real time it has no end.
+            feed_options=feed_options(seed=str(synthetic), seconds="3600" if is_paced else "0"),
         )
     if live:
         return Source(
@@ -63,7 +70,8 @@ def chosen_source(
             preset=PRESETS / "live.toml",
             title=f"public trades of {live}, as they happen; paper orders only",
             is_paced=False,
-            feed_options={"TAPELINE_MARKET_DATA_FEED_OPTIONS": f'{{"exchange": "{live}"}}'},
+            exchange=live,
+            feed_options=feed_options(exchange=live, symbols=",".join(LIVE_SYMBOLS)),
         )
     folder = os.environ.get(DATA_VARIABLE, "")
     if folder:
@@ -76,31 +84,46 @@ def chosen_source(
     return Source(stem="demo", preset=PRESETS / "econometrics.toml", title="")
 
 
-def new_run(source: Source, configuration: Configuration, name: str) -> Run:
-    """A run of a source. Its run_id is made of what is played and with what configuration, so a
-    second run of the same is comparable to the byte; a live run is like no other."""
-    identity = hashlib.sha256(source.preset.read_bytes())
-    identity.update(repr(sorted(source.feed_options.items())).encode())
+def feed_options(**options: str) -> dict[str, str]:
+    """Options of the feed as its environment."""
+    return {"TAPELINE_MARKET_DATA_FEED_OPTIONS": json.dumps(options)}
+
+
+def prepared(home: Path, source: Source, stem: str) -> tuple[Run, Configuration]:
+    """A new run of a source. Its folder keeps the configuration, so that it can be played again.
+
+    The run_id is made of what is played and with what configuration, so that a second run of the
+    same is comparable to the byte; a run in real time is like no other.
+    """
+    store = RunStore(home)
+    name = store.new_name(stem)
+    text = source.preset.read_text()
+    if source.exchange:
+        text = text.replace("EXCHANGE", source.exchange.upper())
+    path = store.folder(name) / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    configuration = load_configuration(path)
+    run = _new_run(source, configuration, name, text)
+    store.save(run)
+    return run, configuration
+
+
+def _new_run(source: Source, configuration: Configuration, name: str, text: str) -> Run:
+    options = repr(sorted(source.feed_options.items()))
     now_ns = clock.wall_ns()
-    if not source.is_paced:
-        identity.update(str(now_ns).encode())
-    shards = tuple(range(ACCOUNT_PARTITIONS))
+    moment = "" if source.is_paced else str(now_ns)
+    identity = hashlib.sha256(f"{text}{options}{moment}".encode()).hexdigest()[:12]
     return Run(
         name=name,
-        run_id=f"{source.stem}-{identity.hexdigest()[:12]}",
+        run_id=f"{source.stem}-{identity}",
         source=source.title or str(configuration.settings.get("title", source.stem)),
         preset=str(source.preset),
         feed=str(configuration.settings.get("feed", source.stem)),
         is_paced=source.is_paced,
         is_synthetic=source.is_synthetic,
-        shards=shards,
+        shards=tuple(range(ACCOUNT_PARTITIONS)),
         instrument_partitions=INSTRUMENT_PARTITIONS,
         account_partitions=ACCOUNT_PARTITIONS,
         started_ns=now_ns,
     )
-
-
-def prepared(source: Source, stem_name: str) -> tuple[Run, Configuration]:
-    """A source's configuration and a new run of it."""
-    configuration = load_configuration(source.preset)
-    return new_run(source, configuration, stem_name), configuration

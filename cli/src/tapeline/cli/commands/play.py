@@ -12,9 +12,9 @@ from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.demo import run_demo
 from tapeline.cli.desk import desk
 from tapeline.cli.home import home
-from tapeline.cli.runs import RunStore
 from tapeline.cli.screen import console
 from tapeline.cli.sources import chosen_source, prepared
+from tapeline.cli.stack.folder import require_fit
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,8 @@ def demo(
     TAPELINE_DATA_DIR points to them. Ends by itself in under three minutes.
     """
     source = chosen_source(synthetic=synthetic, live=live, preset=config)
-    run, configuration = prepared(source, RunStore(home()).new_name(source.stem))
+    require_fit(home())
+    run, configuration = prepared(home(), source, source.stem)
     out = console(is_json=as_json)
     facts = run_demo(home(), run, configuration, source, out, is_dev=dev)
     if as_json:
