@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
-from zlib import crc32
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -23,7 +22,18 @@ from tapeline.contracts.topics import TOPICS, Topic
 from tapeline.runtime import exits
 from tapeline.runtime.clock import monotonic_s
 from tapeline.runtime.kafka import admin_client, cluster_metadata, wait_for_kafka
+from tapeline.runtime.partition import partition_of
 from tapeline.runtime.settings import KafkaSettings
+
+__all__ = [
+    "TopicUnfit",
+    "Topology",
+    "create_topics",
+    "delete_topics",
+    "partition_count",
+    "partition_counts",
+    "partition_of",
+]
 
 HOUR_MS: Final = 3_600_000
 BATCH_BYTES_MAX: Final = 1_048_588
@@ -54,14 +64,6 @@ class Topology:
     def partitions(self, topic: str) -> int:
         """Number of partitions of a topic, by its name without prefix."""
         return int(getattr(self, TOPICS[topic].spread))
-
-
-def partition_of(key: str, count: int) -> int:
-    """The partition of a key where its hash decides: CRC-32 of its UTF-8 bytes, modulo `count`.
-
-    Every producer of ours names the partition, as the partitioners of Kafka clients differ.
-    """
-    return crc32(key.encode()) % count
 
 
 def create_topics(

@@ -35,7 +35,7 @@ from tapeline.contracts import topics
 from tapeline.contracts.agents import DecisionKind, Signal
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.core import Input, Output
-from tapeline.runtime.topology import partition_of
+from tapeline.runtime.partition import partition_of
 
 CHECKPOINT_INPUT_COUNT: Final = 200
 """Inputs without a cycle between two checkpoints."""

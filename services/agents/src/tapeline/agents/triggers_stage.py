@@ -27,7 +27,7 @@ from tapeline.contracts.market import Bar, MacroReading
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.core import Input, Output
 from tapeline.runtime.ids import derive_id
-from tapeline.runtime.topology import partition_of
+from tapeline.runtime.partition import partition_of
 
 INSTANCE: Final = "triggers"
 CHECKPOINT_INPUT_COUNT: Final = 200
