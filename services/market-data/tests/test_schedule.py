@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
-from tapeline.market_data.durations import duration_ns
 from tapeline.market_data.schedule import Schedule
 
 SECOND = 1_000_000_000
@@ -32,25 +29,3 @@ def test_a_speed_keeps_the_spacing_of_the_feed() -> None:
 def test_send_times_never_go_back() -> None:
     schedule = Schedule(0, rate=0.0, speed=1.0)
     assert [schedule.due_ns(ts) for ts in (10, 30, 20, 31)] == [0, 20, 20, 21]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1s", SECOND),
-        ("5m", 300 * SECOND),
-        ("1h", 3600 * SECOND),
-        ("2d", 172_800 * SECOND),
-        ("7ns", 7),
-        ("3us", 3000),
-        ("4ms", 4_000_000),
-    ],
-)
-def test_durations(text: str, expected: int) -> None:
-    assert duration_ns(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "m", "1", "0m", "-1m", "1.5h", "1w", "1 m", "1mm", "²m"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no duration"):
-        duration_ns(text)
