@@ -19,7 +19,7 @@ from tapeline.contracts.config import (
     TradingGroup,
     Venue,
 )
-from tapeline.contracts.control import ScopeKind, SetTradingState
+from tapeline.contracts.control import Flatten, ScopeKind, SetTradingState
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import (
     ApprovedOrder,
@@ -189,6 +189,28 @@ def switch(state: TradingState, sequence: int = 1, **changes: Any) -> SetTrading
         "signature": b"",
     }
     return SetTradingState(**{**values, **changes})
+
+
+def command(kind: Any = Flatten, **changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "command_id": "command-1",
+        "scope": ScopeKind.ALL,
+        "scope_id": "",
+        "expires_ns": NOW + SECOND,
+        "sequence": 1,
+        "operator": "ada",
+        "reason": "drill",
+        "issued_ns": NOW,
+        "run_id": "run-1",
+        "key_id": "ada",
+        "signature": b"",
+    }
+    return kind(**{**values, **changes})
+
+
+def flatten(**changes: Any) -> Flatten:
+    found: Flatten = command(**changes)
+    return found
 
 
 def fill_of(

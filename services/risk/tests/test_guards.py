@@ -598,7 +598,7 @@ def test_shorts_need_permission() -> None:
     denial = refused(desk(), order(SELL, "10"), DenialCode.POSITION_LIMIT)
     assert figures(denial) == (-10, 0)
     approved = desk(mandate(allows_short=True)).approved(decision(target_weight=D("-0.04")))
-    assert (approved.order.side, approved.order.quantity) == (SELL, 40)
+    assert (approved.order.side, approved.order.quantity) == (SELL, D(40))
 
 
 def test_short_positions_have_the_same_limits() -> None:
@@ -641,6 +641,16 @@ def test_a_day_s_loss_stops_entries_and_not_exits(price: float, code: DenialCode
     denial = refused(world, order(BUY, "10"), code)
     assert figures(denial) == (D("0.02005"), D("0.02"))
     assert world.approved(order(SELL, "500", index=1)).order.quantity == 500
+
+
+def test_what_the_day_had_won_before_is_not_lost() -> None:
+    world = desk(wide())
+    world.hold("500")
+    world.tell(mark(price=106.0))
+    world.now_ns += SECOND
+    world.fire()
+    world.tell(mark(price=101.0, ts_ns=NOW + 1))
+    world.approved(order(BUY, "10"))
 
 
 @pytest.mark.parametrize(("price", "code"), [(99.0, None), (98.98, DenialCode.DRAWDOWN)])
