@@ -236,6 +236,17 @@ async def test_stepping_starts_again_at_the_oldest_of_the_kept_positions() -> No
     assert not stage.is_warm()
 
 
+async def test_the_last_slice_and_its_time_are_taken_back() -> None:
+    records = [watermark("bars/0", day) for day in range(1, 5)]
+    driver = MemoryDriver(the_stage, topics.BARS, 0, records, batch_size=4)
+    await driver.run()
+    stage = the_stage()
+    assert stage.restore(topics.BARS, 0, 4, tuple(driver.kept.values())) == 4
+    late = [bar(1, 10.0), bar(2, 11.0), watermark("bars/0", 4)]
+    (told,) = await stepped(stage, late, first=4)
+    assert told.record.ts_init_ns == 4 * DAY_NS
+
+
 async def test_states_of_another_partition_or_topic_are_left_alone() -> None:
     records = [bar(day, 10.0 + day % 3) for day in range(1, 13)]
     driver = MemoryDriver(the_stage, topics.BARS, 0, records, batch_size=4)

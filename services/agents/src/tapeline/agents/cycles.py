@@ -178,9 +178,9 @@ class CycleTracker:
         return new
 
     def _fold(self, items: Sequence[Heard], end_ns: int) -> tuple[Heard, ...]:
-        """Adds signals in an order of their own, drops what has ended; returns what is new."""
+        """Keeps the latest of each, drops what has ended; returns what is new."""
         changed: dict[Key, Heard] = {}
-        for heard in sorted(items, key=order_of):
+        for heard in items:
             held = self.opinions.get(heard.key)
             if held is None or heard.age_key > held.age_key:
                 self.opinions[heard.key] = changed[heard.key] = heard
