@@ -15,8 +15,7 @@ from tapeline.runtime.exits import Failure
 
 PRESETS = Path(__file__).parent / "presets"
 DATA_VARIABLE = "TAPELINE_DATA_DIR"
-INSTRUMENT_PARTITIONS = 2
-ACCOUNT_PARTITIONS = 2
+PARTITIONS_MAX = 64
 LIVE_SYMBOLS = ("BTC/USDT", "ETH/USDT")
 
 
@@ -113,6 +112,7 @@ def _new_run(source: Source, configuration: Configuration, name: str, text: str)
     options = repr(sorted(source.feed_options.items()))
     now_ns = clock.wall_ns()
     moment = "" if source.is_paced else str(now_ns)
+    shards = _count(configuration, "shards")
     identity = hashlib.sha256(f"{text}{options}{moment}".encode()).hexdigest()[:12]
     return Run(
         name=name,
@@ -122,8 +122,19 @@ def _new_run(source: Source, configuration: Configuration, name: str, text: str)
         feed=str(configuration.settings.get("feed", source.stem)),
         is_paced=source.is_paced,
         is_synthetic=source.is_synthetic,
-        shards=tuple(range(ACCOUNT_PARTITIONS)),
-        instrument_partitions=INSTRUMENT_PARTITIONS,
-        account_partitions=ACCOUNT_PARTITIONS,
+        shards=tuple(range(shards)),
+        instrument_partitions=_count(configuration, "instrument_partitions"),
+        account_partitions=shards,
         started_ns=now_ns,
     )
+
+
+def _count(configuration: Configuration, name: str) -> int:
+    """A number of partitions from the table [run]; 1 where it is not given."""
+    value = configuration.settings.get(name, 1)
+    if not isinstance(value, int) or not 1 <= value <= PARTITIONS_MAX:
+        raise BadSource(
+            f"{configuration.name}: {name} is {value!r}.",
+            f"A whole number from 1 to {PARTITIONS_MAX} is expected.",
+        )
+    return value

@@ -16,8 +16,9 @@ from tapeline.contracts.system import Consumed, Snapshot
 from tapeline.runtime.codec import digest_body
 from tapeline.runtime.core import Output
 from tapeline.runtime.log_reader import LogReader, slicer
+from tapeline.runtime.positions import update_digest
 from tapeline.runtime.recovery import SNAPSHOT_DECODER, ranges_of, read_journal
-from tapeline.runtime.shard import JournalError, Shard, Stamped, update_digest
+from tapeline.runtime.shard import JournalError, Shard, Stamped
 
 WINDOW_RECORDS = 200_000
 Recorded = dict[tuple[int, int], dict[int, list[Output]]]
@@ -84,7 +85,7 @@ def replay_shard(
             for stamped in shard.pending.outputs:
                 on_output(stamped.output)
                 _count(stamped, hashes, result)
-            shard.transaction(with_snapshot=False, watermark=None)
+            shard.settle()
             _compare_state(shard, states, result)
     result.digests = {topic: hashes[topic].hexdigest() for topic in sorted(hashes)}
     return result

@@ -21,7 +21,6 @@ from tapeline.contracts.system import (
     Consumed,
     ConsumedBatch,
     ConsumedRange,
-    PartitionPosition,
     RecordVerdict,
     Snapshot,
     Watermark,
@@ -30,7 +29,6 @@ from tapeline.runtime.codec import Decoder, digest_body, encode, encode_body, sc
 from tapeline.runtime.core import (
     Context,
     Input,
-    InputTopic,
     MoneyCore,
     Output,
     Pacing,
@@ -41,6 +39,7 @@ from tapeline.runtime.envelope import Envelope
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import Message, Raw, TopicPartition, values_digest
+from tapeline.runtime.positions import input_partitions, positions_of, update_digest
 
 State = TypeVar("State")
 ReadRange = Callable[[str, int, int, int], Sequence[Raw]]
@@ -283,14 +282,8 @@ class Shard(Generic[State]):
     def transaction(self, *, with_snapshot: bool, watermark: Watermark | None) -> list[Message]:
         """Everything of one transaction; afterwards nothing is pending. `watermark` is passed on
         besides those of finished slices (the pulse of an unpaced run)."""
-        pending, self.pending = self.pending, Pending()
-        self.sequence += 1
+        pending = self.settle()
         messages = [self._message(stamped) for stamped in pending.outputs]
-        digest = hashlib.sha256(self.digest)
-        for stamped in pending.outputs:
-            update_digest(digest, stamped.output, stamped.digest)
-        self.digest = digest.digest()
-        self.output_count += len(pending.outputs)
         messages += pending.quarantined
         for number, end_ns, is_final in pending.slices:
             messages += self._envelope.slice_done(
@@ -302,6 +295,17 @@ class Shard(Generic[State]):
         if with_snapshot:
             messages.append(self._snapshot_message())
         return messages
+
+    def settle(self) -> Pending:
+        """Moves to the next sequence number and gives what was pending; a replay writes nothing."""
+        pending, self.pending = self.pending, Pending()
+        self.sequence += 1
+        digest = hashlib.sha256(self.digest)
+        for stamped in pending.outputs:
+            update_digest(digest, stamped.output, stamped.digest)
+        self.digest = digest.digest()
+        self.output_count += len(pending.outputs)
+        return pending
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Notes the offsets that the transaction's last records got, per partition."""
@@ -479,23 +483,3 @@ class Shard(Generic[State]):
             by_offset[verdict.offset] = verdict.verdict
         batch = Batch(journaled.session_ns, records, journaled.slice)
         return batch, verdicts
-
-
-def input_partitions(spec: InputTopic, shard: int, partitions: Mapping[str, int]) -> list[int]:
-    """The partitions of an input that a shard reads."""
-    return [shard] if spec.is_own else list(range(partitions[spec.topic]))
-
-
-def positions_of(offsets: Mapping[TopicPartition, int]) -> tuple[PartitionPosition, ...]:
-    """Positions in a stable order."""
-    return tuple(
-        PartitionPosition(topic=topic, partition=partition, offset=offsets[topic, partition])
-        for topic, partition in sorted(offsets)
-    )
-
-
-def update_digest(digest: Any, output: Output, body: bytes) -> None:
-    """Chains one output: topic, key and body, each with its length."""
-    for part in (output.topic.encode(), output.key.encode(), body):
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
