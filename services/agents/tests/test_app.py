@@ -41,9 +41,10 @@ from tapeline.contracts.system import Watermark
 from tapeline.runtime.codec import Decoder, encode
 from tapeline.runtime.core import Output
 from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.partition import partition_of
 from tapeline.runtime.settings import KafkaSettings
 from tapeline.runtime.telemetry import Metrics
-from tapeline.runtime.topology import Topology, create_topics, delete_topics, partition_of
+from tapeline.runtime.topology import Topology, create_topics, delete_topics
 
 PARTITIONS = 2
 SLICES = 120

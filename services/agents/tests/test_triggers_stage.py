@@ -30,7 +30,7 @@ from tapeline.contracts import topics
 from tapeline.contracts.agents import Signal, TriggerState
 from tapeline.contracts.system import Incident, Watermark
 from tapeline.runtime.core import Output
-from tapeline.runtime.topology import partition_of
+from tapeline.runtime.partition import partition_of
 
 SMA = trigger_config("sma", "sma_cross", {"fast": "1", "slow": "2"})
 RSI = trigger_config("rsi", "rsi_reversal", {"period": "2"})
@@ -88,6 +88,9 @@ async def test_a_signal_for_every_trigger_instrument_and_bar_then_the_watermark(
         "triggers/bars/0 3",
     ]
     assert all(item.event_id == item.record.signal_id for item in outputs if is_signal(item))
+    assert [item.causation_id for item in outputs if is_signal(item)] == [
+        f"bars/0/{offset}" for offset in (3, 4, 7, 7)
+    ]
     assert outputs[-1].record.is_final
     assert [item.record.ts_init_ns // DAY_NS for item in outputs] == [1, 2, 2, 2, 3, 3, 3]
 
