@@ -15,25 +15,20 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from psycopg import errors, sql
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from tapeline.audit.errors import DatabaseAway, DatabaseUnfit
+from tapeline.audit.database import CONNECT_S, database_away, psycopg_url
+from tapeline.audit.errors import DatabaseUnfit
 from tapeline.audit.tables import SCHEMA
 
 APP_ROLE: Final = "tapeline_audit"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LOCK: Final = 7_251_310_442
 """any number: migrations of two processes wait for each other"""
-CONNECT_S: Final = 5
 _TABLES: Final = ("audit_row", "audit_range")
-
-
-def psycopg_url(url: str) -> URL:
-    """A database URL for SQLAlchemy with psycopg 3, whatever scheme it came with."""
-    return make_url(url).set(drivername="postgresql+psycopg")
 
 
 def migrate(admin_url: str, *, app_role: str = APP_ROLE, app_password: str | None = None) -> str:
@@ -97,15 +92,6 @@ def delete_run(admin_url: str, run_id: str) -> int:
     finally:
         engine.dispose()
     return deleted
-
-
-def database_away(url: URL, error: Exception) -> DatabaseAway:
-    """The failure for a database that does not answer; the password is not in it."""
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    return DatabaseAway(
-        f"PostgreSQL at {url.host}:{url.port} does not answer: {reason}",
-        "Start the local stack with `tapeline up`, or correct DATABASE_URL.",
-    )
 
 
 def _upgrade(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from tapeline.audit.migrate import CONNECT_S, database_away, psycopg_url
+from tapeline.audit.database import CONNECT_S, database_away, psycopg_url
 
 NS_PER_MS: Final = 1_000_000
 

@@ -104,8 +104,10 @@ class Recorder:
         while not self._stopping.is_set():
             self.step(FETCH_S)
         self._bound_the_end()
-        is_drained = self._drain(self._places)
         parts = self._parts
+        # What the audit itself has said is chained too.
+        parts.emitter.flush(FLUSH_S)
+        is_drained = self._drain(self._places)
         parts.emitter.anchors(parts.witness.everything(self._ledger.tips))
         parts.emitter.flush(FLUSH_S)
         # Anchors are chained as well; the head of their own chain goes to the file alone.

@@ -20,18 +20,17 @@ from sqlalchemy.pool import NullPool
 
 from tapeline.audit.chain import Place
 from tapeline.audit.core import RANGE_COLUMNS, ROW_COLUMNS, Batch, Tip
+from tapeline.audit.database import CONNECT_S, psycopg_url
 from tapeline.audit.errors import ChainConflict, DatabaseAway, DatabaseUnfit
-from tapeline.audit.migrate import psycopg_url
 
-CONNECT_S: Final = 5
-STATEMENT_MS: Final = 30_000
+STATEMENT_MS: Final = 10_000
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 LOGIN_REFUSED: Final = ("authentication failed", "does not exist", "permission denied")
 KEEPALIVE: Final = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
+    "tcp_user_timeout": 10_000,
 }
 _ROW_VALUES: Final = attrgetter(*ROW_COLUMNS)
 _RANGE_VALUES: Final = attrgetter(*RANGE_COLUMNS)

@@ -41,8 +41,8 @@ from tapeline.audit.chain import (
     message_digest,
     range_digest,
 )
+from tapeline.audit.database import CONNECT_S, database_away, psycopg_url
 from tapeline.audit.keys import ChainKeys
-from tapeline.audit.migrate import CONNECT_S, database_away, psycopg_url
 from tapeline.audit.reading import canonical, reading_digest
 
 CHUNK_ROWS: Final = 2000
