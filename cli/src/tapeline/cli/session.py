@@ -7,6 +7,7 @@ that falls over is started again; one that says that its settings are wrong ends
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from tapeline.audit.migrate import migrate_with_file
 from tapeline.cli.configuration import Configuration, key_of
 from tapeline.cli.plan import Ground, Part, groups_of, parts_of, shared_environment
 from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.source_watch import SourceWatch
 from tapeline.cli.stack.errors import StackError
 from tapeline.cli.stack.ports import free_port
 from tapeline.cli.stack.stack import LocalStack
@@ -69,12 +71,14 @@ class Session:
         self.folder = self.store.folder(run.name)
         self.stack = LocalStack(home, say=say)
         self.parts: dict[str, Part] = {}
-        self.supervisor = Supervisor(self.folder / "logs", restart=self._restart)
+        self.supervisor = Supervisor(self.folder / "output", restart=self._restart)
         self.restarts = 0
         self._feed_options = dict(feed_options or {})
         self._is_dev = is_dev
         self._say = say
         self._failure: Exit | None = None
+        self._reload = SourceWatch() if is_dev else None
+        self._reloading: set[str] = set()
         self._home = home
 
     # ---- start
@@ -170,6 +174,9 @@ class Session:
     # ---- while it runs
 
     def _restart(self, exited: Exit) -> float | None:
+        if exited.name in self._reloading:
+            self._reloading.discard(exited.name)
+            return 0.0
         if exited.returncode == exits.OK:
             return None
         if exited.returncode == exits.USAGE or exited.starts >= STARTS_MAX:
@@ -185,14 +192,19 @@ class Session:
             time.sleep(pause_s)
 
     def check(self) -> None:
-        """One look at the children."""
+        """One look at the children; with --dev also at the code, whose change starts them anew."""
         self.supervisor.poll()
+        if self._reload is not None and self._reload.has_changed():
+            self._say("the code has changed: starting the services anew")
+            for child in self.supervisor.children:
+                self._reloading.add(child.name)
+                os.kill(child.pid, signal.SIGTERM)
         if self._failure is not None:
             name, code = self._failure.name, self._failure.returncode
             tail = self._failure.log_tail.strip()
             raise ServiceFailed(
                 f"The service {name} ended with code {code}:\n{tail}",
-                f"Correct what it says; its whole log is {self.folder / 'logs' / name}.log",
+                f"Correct what it says; its logs are in {self.folder / 'logs'}.",
             )
         for child in self.stack.exited():
             raise ServiceFailed(f"{child.name} has ended.", "Look at its log in the data folder.")

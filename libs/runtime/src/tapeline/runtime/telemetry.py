@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -98,6 +98,11 @@ class _LogFile(RotatingFileHandler):
             error = sys.exc_info()[1]
             sys.stderr.write(f"The log file {self.baseFilename} cannot be written: {error}\n")
 
+    def close(self) -> None:
+        # What could not be written cannot be written now; the process ends all the same.
+        with suppress(OSError):
+            super().close()
+
 
 def configure_logging(settings: LogSettings, name: str) -> None:
     """Sets up all logging of the process; `name` names the file. Raises FileUnusable."""
@@ -124,6 +129,9 @@ def configure_logging(settings: LogSettings, name: str) -> None:
         handlers.append(_open_file(settings.log_dir, name))
     for handler in handlers:
         is_file = isinstance(handler, RotatingFileHandler)
+        if not is_file and settings.log_dir is not None:
+            # Whoever keeps our standard error keeps it without bound; the file has all the rest.
+            handler.setLevel(logging.WARNING)
         handler.setFormatter(_formatter(shared, is_json or is_file))
     close_logging()
     root = logging.getLogger()
