@@ -1,0 +1,149 @@
+"""Judges what a run has left on its topics: every decision answered once, nothing lost or doubled.
+
+Pure: records in, damage out. It knows nothing of how they were written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+
+from proving.reading import Seen
+from tapeline.contracts import topics
+from tapeline.contracts.agents import Decision
+from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
+from tapeline.contracts.risk import Denial
+
+JUDGED = (
+    topics.DECISIONS,
+    topics.APPROVED_ORDERS,
+    topics.RISK_EVENTS,
+    topics.ORDER_UPDATES,
+    topics.FILLS,
+)
+"""Topics that `examine` needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """What is wrong, by ids; all empty: nothing."""
+
+    unanswered: tuple[str, ...]
+    """decisions without approval or denial"""
+    answered_twice: tuple[str, ...]
+    """decisions with more than one"""
+    invented: tuple[str, ...]
+    """answers to decisions that nobody made"""
+    approved_twice: tuple[str, ...]
+    """approval ids and client order ids that were used again"""
+    unfinished: tuple[str, ...]
+    """approvals without terminal update that execution does not hold open"""
+    finished_twice: tuple[str, ...]
+    """approvals with more than one terminal update"""
+    filled_twice: tuple[str, ...]
+    """fill ids and trade ids that were used again"""
+    misfilled: tuple[str, ...]
+    """orders whose fills do not add up to what their last update says, or exceed the approval"""
+    unapproved: tuple[str, ...]
+    """fills and updates without approval"""
+
+    @property
+    def is_none(self) -> bool:
+        """Nothing is wrong."""
+        return not any(self.counts().values())
+
+    def counts(self) -> dict[str, int]:
+        """How many of each kind."""
+        return {field.name: len(getattr(self, field.name)) for field in fields(self)}
+
+    def __str__(self) -> str:
+        found = {name: count for name, count in self.counts().items() if count}
+        return f"damage {found}" if found else "no damage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much there was to judge."""
+
+    decisions: int
+    approved: int
+    denied: int
+    terminal: int
+    fills: int
+
+
+def of(seen: Iterable[Seen], kind: type) -> list[Seen]:
+    """The records of one type."""
+    return [item for item in seen if isinstance(item.record, kind)]
+
+
+def counted(found: Mapping[str, Sequence[Seen]]) -> Counts:
+    """Records by kind; a decision told twice counts once."""
+    decisions = of(found[topics.DECISIONS], Decision)
+    return Counts(
+        decisions=len({item.record.decision_id for item in decisions}),
+        approved=len(of(found[topics.APPROVED_ORDERS], ApprovedOrder)),
+        denied=len(of(found[topics.RISK_EVENTS], Denial)),
+        terminal=sum(
+            item.record.is_terminal for item in of(found[topics.ORDER_UPDATES], OrderUpdate)
+        ),
+        fills=len(of(found[topics.FILLS], Fill)),
+    )
+
+
+def examine(found: Mapping[str, Sequence[Seen]], held_open: Collection[str]) -> Damage:
+    """`held_open`: ids of the approvals whose orders execution still holds."""
+    approvals = [item.record for item in of(found[topics.APPROVED_ORDERS], ApprovedOrder)]
+    denials = [item.record for item in of(found[topics.RISK_EVENTS], Denial)]
+    updates = [item.record for item in of(found[topics.ORDER_UPDATES], OrderUpdate)]
+    fills = [item.record for item in of(found[topics.FILLS], Fill)]
+    decided = {item.record.decision_id: None for item in of(found[topics.DECISIONS], Decision)}
+    answers = Counter(
+        [approved.approval.decision_id for approved in approvals]
+        + [name for denial in denials for name in (denial.decision_id, *denial.also_decision_ids)]
+    )
+    approved_ids = {approved.approval.approval_id: None for approved in approvals}
+    ends = Counter(update.approval_id for update in updates if update.is_terminal)
+    return Damage(
+        unanswered=tuple(name for name in decided if not answers[name]),
+        answered_twice=repeated(answers),
+        invented=tuple(name for name in answers if name not in decided),
+        approved_twice=repeated(
+            Counter(approved.approval.approval_id for approved in approvals)
+            + Counter(approved.order.client_order_id for approved in approvals)
+        ),
+        unfinished=tuple(name for name in approved_ids if not ends[name] and name not in held_open),
+        finished_twice=repeated(ends),
+        filled_twice=repeated(
+            Counter(fill.fill_id for fill in fills) + Counter(fill.trade_id for fill in fills)
+        ),
+        misfilled=misfilled(approvals, updates, fills),
+        unapproved=tuple(
+            item.approval_id for item in (*updates, *fills) if item.approval_id not in approved_ids
+        ),
+    )
+
+
+def repeated(counts: Counter[str]) -> tuple[str, ...]:
+    """What was counted more than once."""
+    return tuple(name for name, count in counts.items() if count > 1)
+
+
+def misfilled(
+    approvals: Iterable[ApprovedOrder], updates: Iterable[OrderUpdate], fills: Iterable[Fill]
+) -> tuple[str, ...]:
+    """Orders whose fills are not what the last update counts, or more than was approved."""
+    ordered = {item.order.client_order_id: item.order.quantity for item in approvals}
+    counted_last: dict[str, Decimal] = dict.fromkeys(ordered, Decimal(0))
+    for update in updates:
+        counted_last[update.client_order_id] = update.filled_quantity
+    filled: dict[str, Decimal] = dict.fromkeys(counted_last, Decimal(0))
+    for fill in fills:
+        filled[fill.client_order_id] = filled.get(fill.client_order_id, Decimal(0)) + fill.quantity
+    return tuple(
+        name
+        for name, quantity in filled.items()
+        if quantity != counted_last.get(name) or quantity > ordered.get(name, Decimal(0))
+    )
