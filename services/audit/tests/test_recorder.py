@@ -27,15 +27,13 @@ from tcp_proxy import Cut, TcpProxy
 from tapeline.audit.anchors import FILE_NAME, load_anchors
 from tapeline.audit.app import build
 from tapeline.audit.bulk import KafkaRecords
-from tapeline.audit.chain import Place
 from tapeline.audit.errors import ChainConflict, LogMismatch
-from tapeline.audit.keys import create_key, load_keys
-from tapeline.audit.lineage import trace
+from tapeline.audit.inspection import trace_order, verify_run
+from tapeline.audit.keys import create_key
 from tapeline.audit.queries import counts_by_topic, incidents_by_code
 from tapeline.audit.recorder import Recorder
 from tapeline.audit.settings import AuditSettings
-from tapeline.audit.source import Source
-from tapeline.audit.verify import Report, verify
+from tapeline.audit.verify import Report
 from tapeline.contracts.topics import TOPICS
 from tapeline.runtime.clock import monotonic_s
 from tapeline.runtime.codec import encode
@@ -106,27 +104,9 @@ class Run:
             recorder.run()
         self.stopping.clear()
 
-    def ends(self) -> dict[Place, int]:
-        """Where Kafka's partitions end."""
-        source = Source(self.settings)
-        found = source.ends(source.places())
-        source.close()
-        return found
-
     def report(self) -> Report:
-        """Verification with everything: the anchors of the file, Kafka's ends, its records."""
-        assert self.settings.anchors_dir is not None
-        anchors = load_anchors(self.settings.anchors_dir, RUN_ID)
-        keys = load_keys(self.settings.keys_folder)
-        with KafkaRecords(self.settings) as kafka:
-            return verify(
-                self.settings.database_url,
-                RUN_ID,
-                keys,
-                anchors,
-                ends=self.ends(),
-                read_range=kafka.read,
-            )
+        """Verification with everything: anchors of file and topic, Kafka's ends and records."""
+        return verify_run(self.settings)
 
     def counts(self) -> dict[str, int]:
         """Chained records by topic."""
@@ -240,6 +220,20 @@ def test_anchors_are_on_the_topic_and_in_the_file(run: Run) -> None:
         assert len(kafka.read("anchors", 0, 0, 10_000)) >= 2
 
 
+def test_the_topics_anchors_are_enough_where_the_file_is_lost(run: Run, database: Database) -> None:
+    run.send_decisions(range(10))
+    run.record_everything()
+    assert run.settings.anchors_dir is not None
+    (run.settings.anchors_dir / FILE_NAME).unlink()
+    assert run.report().anchor_count > 0
+    with database.admin() as superuser:
+        superuser.execute("SET session_replication_role = replica")
+        superuser.execute("DELETE FROM audit.audit_row WHERE topic = 'decisions'")
+    [finding] = run.report().findings
+    assert (finding.code, finding.topic) == ("TAIL_MISSING", "decisions")
+    assert verify_run(run.settings, with_kafka=False).is_intact
+
+
 def test_a_database_that_goes_away_loses_nothing(
     run: Run, database: Database, tmp_path: Path
 ) -> None:
@@ -300,8 +294,7 @@ def test_an_order_is_traced_to_its_ticks_in_kafka(run: Run) -> None:
     run.send("fills", 0, fill(), "fill-1", "report-1")
     run.flush()
     run.record_everything()
-    with KafkaRecords(run.settings) as kafka:
-        found = trace(run.settings.database_url, RUN_ID, "order-1", kafka)
+    found = trace_order(run.settings, "order-1")
     assert found is not None
     assert found.is_complete
     assert (found.ticks[0].first_offset, found.ticks[0].count) == (100, 100)

@@ -22,10 +22,18 @@ _BY_ID: Final = (
 _RELATED: Final = (
     _COLUMNS
     + """
-WHERE run_id = %(run_id)s AND NOT is_duplicate
-    AND (decision_id = ANY(%(decisions)s) OR client_order_id = ANY(%(orders)s)
-        OR (record_type = 'tapeline.risk.Denial'
-            AND body->'also_decision_ids' ?| %(decisions)s))
+WHERE run_id = %(run_id)s AND NOT is_duplicate AND decision_id = ANY(%(decisions)s)
+UNION
+"""
+    + _COLUMNS
+    + """
+WHERE run_id = %(run_id)s AND NOT is_duplicate AND client_order_id = ANY(%(orders)s)
+UNION
+"""
+    + _COLUMNS
+    + """
+WHERE run_id = %(run_id)s AND NOT is_duplicate AND record_type = 'tapeline.risk.Denial'
+    AND body->'also_decision_ids' ?| %(decisions)s
 ORDER BY append_ms, topic, partition, kafka_offset
 """
 )

@@ -9,7 +9,7 @@ cannot hold; the raw bytes beside it are whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
@@ -129,22 +129,26 @@ def body_of(decoded: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    match value:
-        case str():
-            return value.replace("\0", _NUL) if "\0" in value else value
-        case bool() | int() | None:
-            return value
-        case Decimal():
-            return _decimal_text(value)
-        case float():
-            # Adding 0.0 makes -0.0 the zero that PostgreSQL keeps.
-            return value + 0.0 if abs(value) < FLOAT_MAX else repr(value)
-        case bytes():
-            return _bytes_text(value)
-        case dict():
-            return {str(_plain(name)): _plain(item) for name, item in value.items()}
-        case _:
-            return [_plain(item) for item in value]
+    """A value of an Avro datum as JSON has it."""
+    convert = _CONVERSIONS.get(type(value))
+    return value if convert is None else convert(value)
+
+
+def _plain_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(_plain(name)): _plain(item) for name, item in value.items()}
+
+
+def _plain_list(value: Iterable[Any]) -> list[Any]:
+    return [_plain(item) for item in value]
+
+
+def _plain_text(value: str) -> str:
+    return value.replace("\0", _NUL) if "\0" in value else value
+
+
+def _plain_float(value: float) -> float | str:
+    # Adding 0.0 makes -0.0 the zero that PostgreSQL keeps.
+    return value + 0.0 if abs(value) < FLOAT_MAX else repr(value)
 
 
 def _decimal_text(value: Decimal) -> str:
@@ -156,6 +160,18 @@ def _bytes_text(value: bytes) -> str:
     if len(value) <= BYTES_SHOWN_MAX:
         return value.hex()
     return f"sha256:{sha256(value).hexdigest()} ({len(value)} bytes)"
+
+
+_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    str: _plain_text,
+    float: _plain_float,
+    Decimal: _decimal_text,
+    bytes: _bytes_text,
+    dict: _plain_dict,
+    list: _plain_list,
+    tuple: _plain_list,
+}
+"""int, bool and None stay as they are"""
 
 
 def _undecodable(error: DecodeError) -> str:

@@ -295,10 +295,9 @@ class _Verifier:
 
 
 def _stream(driver: psycopg.Connection[Any], query: str, run_id: str) -> Iterator[Any]:
-    with driver.cursor(name="audit_verify", binary=True) as cursor:
-        cursor.itersize = CHUNK_ROWS
-        cursor.execute(query, (run_id,))
-        yield from cursor
+    # Chunks come while the last one is looked at; a named cursor would wait for each.
+    with driver.cursor(binary=True) as cursor:
+        yield from cursor.stream(query, (run_id,), size=CHUNK_ROWS)
 
 
 def _canonical(body: str) -> str:

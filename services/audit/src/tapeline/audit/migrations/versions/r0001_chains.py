@@ -50,14 +50,16 @@ CREATE TABLE audit.audit_range (
 )
 """
 
+# The run is in each of them: with statistics of a table that was just filled, or none, the planner
+# would otherwise take the primary key for it and read the whole run.
 INDEXES = """
-CREATE INDEX audit_row_event_id ON audit.audit_row (event_id) WHERE event_id IS NOT NULL;
-CREATE INDEX audit_row_decision_id ON audit.audit_row (decision_id)
+CREATE INDEX audit_row_event_id ON audit.audit_row (event_id, run_id) WHERE event_id IS NOT NULL;
+CREATE INDEX audit_row_decision_id ON audit.audit_row (decision_id, run_id)
     WHERE decision_id IS NOT NULL;
-CREATE INDEX audit_row_client_order_id ON audit.audit_row (client_order_id)
+CREATE INDEX audit_row_client_order_id ON audit.audit_row (client_order_id, run_id)
     WHERE client_order_id IS NOT NULL;
 CREATE INDEX audit_row_record_type ON audit.audit_row (record_type, run_id);
-CREATE INDEX audit_row_cycle ON audit.audit_row ((body->>'group_id'), (body->>'cycle_ns'))
+CREATE INDEX audit_row_cycle ON audit.audit_row ((body->>'group_id'), (body->>'cycle_ns'), run_id)
     WHERE record_type IN ('tapeline.agents.LlmCall', 'tapeline.agents.AgentMessage');
 CREATE INDEX audit_row_also_denied ON audit.audit_row USING gin ((body->'also_decision_ids'))
     WHERE record_type = 'tapeline.risk.Denial'
