@@ -58,11 +58,11 @@ async def run_stage(stage: Stage, shell: Shell) -> None:
     `step_seconds_max` where a step may take longer than a minute. Raises ClientLost,
     KafkaUnavailable, TopicUnfit, PositionLost.
     """
+    shell.health.set_ready(False, "starting", stage.name)
     await _require_topics(stage, shell)
     progress = Progress()
     stall_s = min(STALL_S, shell.settings.watchdog_s)
     shell.watchdog.watch(stage.name, lambda: progress.stalled(stall_s))
-    shell.health.set_ready(False, "starting", stage.name)
     await _hook(stage, "start")
     try:
         await _lives(stage, shell, progress)

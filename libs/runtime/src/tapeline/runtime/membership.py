@@ -19,6 +19,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     IllegalGenerationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -147,19 +149,35 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         """Raises Fenced when the group has put us out, and ClientLost when joining takes longer
         than any rebalance may."""
         if self._is_fenced:
-            raise Fenced(
-                f"{self._name} {self._instance} has been put out of its group.",
-                "It was silent for too long, or another process runs under its instance id.",
-            )
+            raise self._fenced()
         since = self._joining_since
         if since is not None and asyncio.get_running_loop().time() - since > JOIN_S:
             raise ClientLost.because(f"{self._name} got no assignment within {JOIN_S:.0f} s")
 
-    async def fetch(self, records_max: int) -> dict[TopicPartition, list[Consumed]]:
-        """Records of the partitions that are not paused; while the group rebalances it waits."""
-        found: dict[TopicPartition, list[Consumed]] = await self._client.getmany(
-            timeout_ms=200, max_records=records_max
+    def _fenced(self) -> Fenced:
+        return Fenced(
+            f"{self._name} {self._instance} has been put out of its group.",
+            "It was silent for too long, or another process runs under its instance id.",
         )
+
+    async def fetch(self, records_max: int) -> dict[TopicPartition, list[Consumed]]:
+        """Records of the partitions that are not paused; while the group rebalances it waits.
+
+        Raises OffsetOutOfRangeError, Fenced, ClientLost.
+        """
+        try:
+            found: dict[TopicPartition, list[Consumed]] = await self._client.getmany(
+                timeout_ms=200, max_records=records_max
+            )
+        except NoOffsetForPartitionError:
+            return {}  # aiokafka looked before we have set the positions
+        except OffsetOutOfRangeError:
+            raise
+        except AioKafkaError as error:
+            # FENCED_INSTANCE_ID, which a join under a name taken over gets, is unknown to aiokafka.
+            if self._instance and "UnknownError" in str(error):
+                raise self._fenced() from error
+            raise ClientLost.because(f"{self._name} cannot read", error) from error
         return found
 
     def resume_at(self, positions: Mapping[TopicPartition, int]) -> None:

@@ -21,7 +21,13 @@ from tapeline.contracts.system import WriterSchema
 from tapeline.runtime.clock import SYSTEM, Clock
 from tapeline.runtime.codec import DecodeError, Decoder, encode, fingerprint_of
 from tapeline.runtime.ids import content_id
-from tapeline.runtime.kafka import KafkaUnavailable, confluent_config, reason_of, topic_name
+from tapeline.runtime.kafka import (
+    KafkaUnavailable,
+    confluent_config,
+    is_reachable,
+    reason_of,
+    topic_name,
+)
 from tapeline.runtime.settings import KafkaSettings
 
 READ_S: Final = 30.0
@@ -77,6 +83,8 @@ class SchemaTopic:
 
     def _read(self) -> None:
         """Everything behind what has been read already."""
+        if not is_reachable(self._settings):
+            raise self._unavailable("read", "no broker answers")
         consumer = Consumer(
             confluent_config(
                 self._settings,

@@ -15,8 +15,7 @@ from time import perf_counter
 from typing import Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError as AioKafkaError
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from tapeline.contracts import topics
 from tapeline.contracts.system import Heartbeat, Quarantined
@@ -142,13 +141,8 @@ class StageWorker:
     ) -> dict[TopicPartition, list[Consumed]]:
         try:
             return done.result()
-        except NoOffsetForPartitionError:
-            # aiokafka looked before we have set the positions.
-            return {}
         except OffsetOutOfRangeError as error:
             raise self._position_lost(str(error)) from error
-        except AioKafkaError as error:
-            raise ClientLost.because(f"{self._stage.name} cannot read", error) from error
 
     async def _turn_of(self, batches: dict[TopicPartition, list[Consumed]], epoch: int) -> None:
         """One poll: every partition's batch, then a commit when it is time."""
