@@ -37,7 +37,7 @@ from tapeline.contracts.accounts import CashAdjustment, CorporateAction, Funding
 from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.config import Trigger
 from tapeline.contracts.control import CancelAll, ScopeKind
-from tapeline.contracts.orders import ApprovedOrder, OrderAction, OrderStatus, Side
+from tapeline.contracts.orders import ApprovedOrder, OrderAction, OrderStatus, OrderType, Side
 from tapeline.contracts.risk import (
     Denial,
     DenialCode,
@@ -319,6 +319,41 @@ def test_fills_and_updates_of_a_foreign_account_are_reported() -> None:
     update = replace(update_of(approved), account_id="FAR")
     assert incident(world.tell(update)) == "ACCOUNT_NOT_HERE"
     assert books(world).reserve(GROUP, SPY).buying == 10
+
+
+def test_a_purchase_reserves_what_its_limit_may_cost() -> None:
+    world = desk(mandate(position_weight_max=D(1), cash_reserve_min=D("0.1")))
+    world.approved(limit(800, 105))
+    assert books(world).reserve(GROUP, SPY).opening_cost == 84_000
+    # 6,000 are left above the reserve, not 10,000.
+    assert world.approved(order(BUY, "100", index=1)).order.quantity == 60
+
+
+def limit(quantity: int, price: int) -> Any:
+    return order(BUY, str(quantity), order_type=OrderType.LIMIT, limit_price=D(price))
+
+
+def test_reservations_lose_no_digit() -> None:
+    world = desk(instrument(lot_size=D("1E-18")))
+    whole, part = D("123456789012.123456789012345678"), D("23456789012.000000000000000001")
+    world.hold(str(whole), "0.000000000000000001")
+    sold = world.approved(order(SELL, str(part)))
+    world.approved(order(SELL, str(part), index=1))
+    assert books(world).reserve(GROUP, SPY).selling == D("46913578024.000000000000000002")
+    rest = world.approved(decision(target_weight=D(0), index=2))
+    assert rest.order.quantity == D("76543210988.123456789012345676")
+    world.tell(fill_of(sold, "0.000000000000000002", "1"))
+    left = D("123456789012.123456789012345676")
+    assert books(world).reserve(GROUP, SPY).selling == left
+
+
+def test_equal_states_have_equal_bytes_whatever_came_first() -> None:
+    records = [instrument(), instrument(EWG), account(), mandate(), group()]
+    one, other = Desk(), Desk()
+    one.tell(*records, mark(), mark(EWG))
+    other.tell(*records[::-1], mark(EWG), mark())
+    assert one.state == other.state
+    assert one.core.dump(one.state) == other.core.dump(other.state)
 
 
 # ---- money

@@ -702,6 +702,12 @@ def test_limits_are_in_the_account_s_currency() -> None:
     cut(world, order(BUY, "50", instrument_id=EWG), "40", DenialCode.POSITION_LIMIT)
 
 
+def test_a_unit_that_is_worth_nothing_cannot_be_measured() -> None:
+    tiny = instrument(EWG, currency="EUR", multiplier=D("1E-9"))
+    world = desk(tiny, fx(), marks=[mark(EWG, 1e-9), mark(EURUSD, 1e-9)])
+    refused(world, order(BUY, "10", instrument_id=EWG), DenialCode.FX_MISSING)
+
+
 def test_a_pair_serves_in_both_directions() -> None:
     world = Desk()
     world.tell(

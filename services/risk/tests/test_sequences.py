@@ -27,11 +27,13 @@ from risk_samples import (
     update_of,
 )
 
+from tapeline.accounting.exposure import Unit, valuation
 from tapeline.accounting.numbers import exact
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.orders import ApprovedOrder, OrderAction, OrderStatus, OrderType, Side
 from tapeline.contracts.risk import Denial, TradingState
 from tapeline.risk.core import RiskCore
+from tapeline.risk.worth import worth_of
 from tapeline.runtime.core import Input
 
 D = Decimal
@@ -263,10 +265,17 @@ class Play:
 
     @exact
     def check_books(self) -> None:
-        account = self.desk.state.accounts[ACCOUNT]
+        state = self.desk.state
+        account = state.accounts[ACCOUNT]
         assert account.ledger.cash["USD"] == self.cash
         for (group_id, instrument_id), held in self.held.items():
             assert account.ledger.line(group_id, instrument_id).quantity == held
+        units = {name: Unit(price=self.marks[name]) for name in INSTRUMENTS}
+        agreed, found = valuation(account.ledger, units, {"USD": D(1)}), worth_of(state, account)
+        assert found is not None
+        assert (found.cash, found.nav) == (agreed.cash, agreed.nav) == (self.cash, self.nav())
+        assert (found.gross, found.net) == (agreed.gross, agreed.net)
+        assert found.gross_of_lines == agreed.gross_of_lines
         for name in INSTRUMENTS:
             lines = account.reserves.get(name, {}).values()
             assert sum((line.buying for line in lines), D(0)) == self.left(name, Side.BUY)

@@ -74,12 +74,13 @@ def exact(function: Callable[P, R]) -> Callable[P, R]:
 
 def fixed(value: Decimal) -> Decimal:
     """The same number with exactly 18 decimals, never -0; raises Inexact if it has more."""
-    return CONTEXT.add(CONTEXT.quantize(value, STEP), ZERO)
+    return CONTEXT.quantize(value, STEP) or ZERO
 
 
 def quantize_money(value: Decimal) -> Decimal:
     """Rounded to 18 decimals, half to even."""
-    return _WIDE.add(value.quantize(STEP, ROUND_HALF_EVEN, _WIDE), ZERO)
+    # Zero has one text: -0 is equal to it, and its bytes must be too.
+    return value.quantize(STEP, ROUND_HALF_EVEN, _WIDE) or ZERO
 
 
 def bounded(value: Decimal) -> Decimal:
@@ -104,7 +105,7 @@ def price_from_float(value: float) -> Decimal:
 def divide_rounded(dividend: Decimal, divisor: Decimal, rounding: str = ROUND_HALF_EVEN) -> Decimal:
     """A quotient rounded to 18 decimals; raises DivisionByZero or InvalidOperation for 0."""
     quotient = _WIDE.divide(dividend, divisor)
-    return _WIDE.add(quotient.quantize(STEP, rounding, _WIDE), ZERO)
+    return quotient.quantize(STEP, rounding, _WIDE) or ZERO
 
 
 def divide_down(dividend: Decimal, divisor: Decimal) -> Decimal:

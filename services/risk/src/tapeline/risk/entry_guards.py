@@ -19,7 +19,7 @@ from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import DenialCode, TradingState
 from tapeline.risk import config_book
 from tapeline.risk.question import Question, Refusal, Wish, seconds
-from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, rate_mark
+from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, rate_mark, unit_of
 
 EntryGuard: TypeAlias = Callable[[Question, Wish, Worth | None], Refusal | None]
 
@@ -109,7 +109,7 @@ def rate_known(question: Question, _wish: Wish, worth: Worth | None) -> Refusal 
     assert instrument is not None
     assert mandate is not None
     base = account.account.base_currency
-    if worth is None:
+    if worth is None or unit_of(question.state, instrument.instrument_id, base) is None:
         return Refusal(
             code=DenialCode.FX_MISSING,
             reason=f"A mark is missing without which the account has no value in {base}.",

@@ -90,7 +90,7 @@ def bounds(question: Question, wish: Wish, worth: Worth) -> tuple[Bound, ...]:
     own = _own_side(question, wish, unit)
     return (
         _position(question, worth, own, unit),
-        _gross(question, wish, worth, own),
+        _gross(question, wish, worth, own, unit),
         _leverage(question, worth, unit),
         _cash(question, wish, worth, unit),
     )
@@ -124,21 +124,21 @@ def _position(question: Question, worth: Worth, own: Decimal, unit: Unit) -> Bou
     )
 
 
-def _gross(question: Question, wish: Wish, worth: Worth, own: Decimal) -> Bound:
+def _gross(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Unit) -> Bound:
     limit = _limit(question, "gross_exposure_max")
     instrument_id = question.decision.instrument_id
     others = sum(
         (value for name, value in worth.worst_gross.items() if name != instrument_id), ZERO
     )
     # The instrument counts with the worse of its two sides; the other side stands as it is.
-    other_side = _other_side(question, wish, unit_for(question))
+    other_side = _other_side(question, wish, unit)
     allowed = limit * worth.nav
     return Bound(
         code=DenialCode.GROSS_EXPOSURE,
         reason="Gross exposure with all open orders, as a multiple of NAV.",
         used=others + (own if others + other_side <= allowed else max(own, other_side)),
         allowed=allowed,
-        cost=unit_for(question).value(ONE),
+        cost=unit.value(ONE),
         limit=limit,
     )
 
@@ -158,7 +158,7 @@ def _leverage(question: Question, worth: Worth, unit: Unit) -> Bound:
     return Bound(
         code=DenialCode.LEVERAGE,
         reason="All lines and what open orders may open, nothing netted, as a multiple of NAV.",
-        used=worth.valuation.gross_of_lines + worth.opening_value,
+        used=worth.gross_of_lines + worth.opening_value,
         allowed=limit * worth.nav,
         cost=unit.value(ONE),
         limit=limit,
@@ -179,7 +179,7 @@ def _cash(question: Question, wish: Wish, worth: Worth, unit: Unit) -> Bound:
     return Bound(
         code=DenialCode.CASH_RESERVE,
         reason="Cash left after the order and all open ones, as a share of NAV.",
-        used=worth.valuation.gross + worth.opening_cost,
+        used=worth.gross + worth.opening_cost,
         allowed=worth.nav - limit * worth.nav,
         cost=cost,
         limit=limit,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.exposure import Unit, Valuation, valuation
-from tapeline.accounting.ledger import Ledger
+from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ONE, ZERO, converted, divide_rounded, price_from_float
+from tapeline.accounting.position import Position
 from tapeline.contracts.config import AssetClass, Instrument
 from tapeline.contracts.market import MarkPrice
 from tapeline.risk.state import NOTHING, AccountState, Reserve, RiskState
@@ -22,11 +23,17 @@ MARK_PRICE_MAX: Final = 1e15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """An account in its base currency."""
+    """An account in its base currency, its open orders counted at their worst."""
 
-    valuation: Valuation
-    units: dict[str, Unit]
-    """of every instrument held or on order"""
+    cash: Decimal
+    nav: Decimal
+    """cash plus the signed values of all positions"""
+    gross: Decimal
+    """sum of absolute values, netted over groups within an instrument"""
+    net: Decimal
+    """sum of signed values"""
+    gross_of_lines: Decimal
+    """sum of absolute values of the groups' lines, not netted"""
     worst_gross: dict[str, Decimal]
     """by instrument: largest absolute value that fills of open orders can lead to"""
     opening_value: Decimal
@@ -35,11 +42,6 @@ class Worth:
     """the same at the prices it was reserved at"""
     pending_value: Decimal
     """all that open orders may still do, at marks"""
-
-    @property
-    def nav(self) -> Decimal:
-        """Cash plus positions."""
-        return self.valuation.nav
 
 
 def believable(mark: MarkPrice) -> bool:
@@ -93,46 +95,78 @@ def unit_of(state: RiskState, instrument_id: str, base: str) -> Unit | None:
     if rate is None:
         return None
     unit = Unit(price=price, multiplier=instrument.multiplier, rate=rate)
-    return unit if unit.value(ONE) > 0 else None
+    # Small factors together may round to nothing, and nothing can be divided by that.
+    is_plain = rate is ONE and instrument.multiplier == 1
+    return unit if is_plain or unit.value(ONE) else None
 
 
 def worth_of(state: RiskState, account: AccountState) -> Worth | None:
-    """The account's worth; None where a rate is missing: it must not be guessed."""
-    base, ledger = account.account.base_currency, account.ledger
-    units: dict[str, Unit] = {}
-    for instrument_id in {**ledger.lines, **account.reserves}:
-        if instrument_id in account.reserves or _is_held(ledger, instrument_id):
-            unit = unit_of(state, instrument_id, base)
-            if unit is None:
-                return None
-            units[instrument_id] = unit
-    rates: dict[str, Decimal] = {}
-    for currency, amount in ledger.cash.items():
-        rate = rate_of(state, currency, base) if amount else ONE
-        if rate is None:
-            return None
-        rates[currency] = rate
-    worst, opening, cost, pending = {}, ZERO, ZERO, ZERO
-    for instrument_id, unit in units.items():
-        held = ledger.net_quantity(instrument_id)
+    """The account's worth; None where a price or a rate is missing: it must not be guessed.
+
+    The sums are those of accounting.exposure.valuation, in one pass with the open orders: every
+    decision that opens something needs them.
+    """
+    base = account.account.base_currency
+    cash = _cash(state, account)
+    if cash is None:
+        return None
+    gross = net = gross_of_lines = opening = cost = pending = ZERO
+    worst: dict[str, Decimal] = {}
+    for instrument_id, lines in _lines(account):
+        signed = held = ZERO
+        for line in lines:
+            signed += line.quantity
+            held += abs(line.quantity)
         reserves = account.reserves.get(instrument_id)
+        if not held and reserves is None:
+            continue
+        unit = unit_of(state, instrument_id, base)
+        if unit is None:
+            return None
+        value = unit.value(signed)
+        net += value
+        gross += abs(value)
+        gross_of_lines += abs(value) if held == abs(signed) else unit.value(held)
         if reserves is None:
-            worst[instrument_id] = abs(unit.value(held))
+            worst[instrument_id] = abs(value)
             continue
         total = combined(reserves)
-        largest = max(abs(held + total.buying), abs(held - total.selling))
+        largest = max(abs(signed + total.buying), abs(signed - total.selling))
         worst[instrument_id] = unit.value(largest)
         opening += unit.value(total.opening_buying + total.opening_selling)
         cost += converted(total.opening_cost, unit.rate)
         pending += unit.value(total.buying + total.selling)
     return Worth(
-        valuation=valuation(ledger, units, rates),
-        units=units,
+        cash=cash,
+        nav=cash + net,
+        gross=gross,
+        net=net,
+        gross_of_lines=gross_of_lines,
         worst_gross=worst,
         opening_value=opening,
         opening_cost=cost,
         pending_value=pending,
     )
+
+
+def _cash(state: RiskState, account: AccountState) -> Decimal | None:
+    """Cash of all currencies; None where a rate is missing."""
+    total = ZERO
+    for currency, amount in account.ledger.cash.items():
+        rate = rate_of(state, currency, account.account.base_currency) if amount else ONE
+        if rate is None:
+            return None
+        total += converted(amount, rate)
+    return total
+
+
+def _lines(account: AccountState) -> Iterator[tuple[str, Iterable[Position]]]:
+    """Every instrument that is held or on order, with its lines."""
+    for instrument_id, lines in account.ledger.lines.items():
+        yield instrument_id, lines.values()
+    for instrument_id in account.reserves:
+        if instrument_id not in account.ledger.lines:
+            yield instrument_id, ()
 
 
 def combined(reserves: dict[str, Reserve]) -> Reserve:
@@ -149,7 +183,3 @@ def combined(reserves: dict[str, Reserve]) -> Reserve:
             opening_cost=total.opening_cost + part.opening_cost,
         )
     return total
-
-
-def _is_held(ledger: Ledger, instrument_id: str) -> bool:
-    return any(line.quantity for line in ledger.lines[instrument_id].values())
