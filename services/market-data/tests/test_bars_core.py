@@ -398,25 +398,108 @@ def test_bars_equal_those_of_a_simple_builder_of_each_interval(
         assert found == plain.bars
 
 
-@settings(max_examples=300, deadline=None)
-@given(moves, st.data())
-def test_a_restart_at_any_offset_repeats_the_same_bytes(
-    plan: list[tuple[str, int, int, int]], data: st.DataObject
+def assert_restarts_repeat(
+    records: Sequence[object], ladder: tuple[int, ...], data: st.DataObject
 ) -> None:
-    records = stream(plan)
+    """Restarts at random offsets, stepping again from the low water, change no byte."""
     first = data.draw(st.sampled_from([0, 1000]))
     whole = inputs(records, first)
-    expected = [encode(output.record) for output in PartitionBars(3, LADDER).step(whole)]
-    bars, low, done, found = PartitionBars(3, LADDER), first, 0, []
+    expected = [encode(output.record) for output in PartitionBars(3, ladder).step(whole)]
+    bars, low, done, found = PartitionBars(3, ladder), first, 0, []
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     for start, stop in pairwise([0, *cuts, len(whole)]):
         if start:
-            bars = PartitionBars(3, LADDER)
+            bars = PartitionBars(3, ladder)
             bars.step(whole[low - first : done])
         found += [encode(output.record) for output in bars.step(whole[start:stop])]
         done, low = stop, bars.low_water(first + stop)
         assert low <= first + stop
     assert found == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(moves, st.data())
+def test_a_restart_at_any_offset_repeats_the_same_bytes(
+    plan: list[tuple[str, int, int, int]], data: st.DataObject
+) -> None:
+    assert_restarts_repeat(stream(plan), LADDER, data)
+
+
+def quick_stream(plan: Sequence[tuple[str, int, int]]) -> list[object]:
+    """Many epochs in a short stream: ticks around a clock that lags, halts and jumps."""
+    now_ns, records, number = 0, [], 0
+    for sequence, (kind, who, quarters) in enumerate(plan):
+        name = ("A.X", "B.X")[who]
+        if kind == "mark":
+            number += 1
+            records.append(watermark(number, (now_ns // SECOND - quarters // 4) * SECOND))
+            continue
+        now_ns += quarters * SECOND // 4 if kind != "old" else 0
+        ts_ns = max(0, now_ns - quarters * SECOND) if kind == "old" else now_ns
+        quality = (QualityFlag.GAP_BEFORE,) if kind == "gap" else ()
+        records.append(trade(sequence, ts_ns, 10.0 + sequence, 0.25, name, quality))
+    return records
+
+
+quick_moves = st.lists(
+    st.tuples(
+        st.sampled_from(["tick", "tick", "tick", "old", "gap", "mark", "mark"]),
+        st.integers(0, 1),
+        st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=80,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(quick_moves, st.data())
+def test_a_restart_repeats_the_same_bytes_across_the_ends_of_the_longest_interval(
+    plan: list[tuple[str, int, int]], data: st.DataObject
+) -> None:
+    assert_restarts_repeat(quick_stream(plan), (SECOND, 2 * SECOND, 4 * SECOND), data)
+
+
+def test_a_bar_opened_ahead_of_the_clock_is_whole_again_after_a_restart() -> None:
+    early = trade(0, LADDER[-1] + 5, 10.0)
+    records = [
+        watermark(1, LADDER[-1] - SECOND),
+        early,
+        watermark(2, LADDER[-1]),
+        trade(1, LADDER[-1] + 7, 11.0),
+        watermark(3, LADDER[-1] + MINUTE),
+    ]
+    whole = inputs(records)
+    bars = PartitionBars(3, LADDER)
+    bars.step(whole[:3])
+    low = bars.low_water(3)
+    again = PartitionBars(3, LADDER)
+    again.step(whole[low:3])
+    (bar,) = bars_of(again.step(whole[3:]))
+    assert (bar.open, bar.tick_count, bar.is_complete) == (10.0, 2, True)
+
+
+def test_late_ticks_of_one_longest_interval_are_not_counted_in_the_next() -> None:
+    end = LADDER[-1]
+    records = [
+        trade(0, end - 3 * MINUTE),
+        watermark(1, end - MINUTE),
+        trade(1, end - 3 * MINUTE + 1),
+        watermark(2, end - SECOND),
+        trade(2, end + 5),
+        watermark(3, end),
+        watermark(4, end + MINUTE),
+    ]
+    whole = inputs(records)
+    bars = PartitionBars(3, LADDER)
+    before = bars.step(whole[:6])
+    low = bars.low_water(6)
+    last = bars.step(whole[6:])
+    assert [bar.late_count for bar in bars_of([*before, *last])] == [0, 0]
+    again = PartitionBars(3, LADDER)
+    again.step(whole[low:6])
+    assert low == 3
+    assert again.step(whole[6:]) == last
 
 
 @settings(max_examples=100, deadline=None)

@@ -16,15 +16,18 @@ from pathlib import Path
 from uuid import uuid5
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from market_data_exchange_server import Exchange
 
 from tapeline.contracts import topics
+from tapeline.contracts.market import QualityFlag, Trade
 from tapeline.contracts.system import SliceDone, Watermark
 from tapeline.market_data.bars_core import PartitionBars
 from tapeline.market_data.feed_core import FeedCore, Place, Sent, Slicer
 from tapeline.market_data.feeds.synthetic import make
 from tapeline.market_data.quality import Gate
 from tapeline.market_data.settings import MarketDataSettings
+from tapeline.runtime.clock import wall_ns
 from tapeline.runtime.codec import Decoder, encode
 from tapeline.runtime.core import Input
 from tapeline.runtime.ids import NAMESPACE
@@ -248,6 +251,62 @@ def test_a_scheduled_feed_plays_in_real_time_and_marks_every_second(run: Run) ->
     assert slices == list(range(slices[0], slices[0] + len(slices)))
     times = sorted(record.ts_event_ns for _, record in ticks)
     assert {later - earlier for earlier, later in pairwise(times)} == {1_000_000}
+
+
+async def test_a_killed_live_feed_fetches_what_it_missed_and_repeats_nothing(run: Run) -> None:
+    now_ms = wall_ns() // 1_000_000
+    trades = [
+        {"id": 100 + i, "price": "10.0", "qty": "1", "time": now_ms + i, "isBuyerMaker": False}
+        for i in range(30)
+    ]
+    exchange = Exchange(trades=trades, streams=[[(0, 10)], [(20, 30)]])
+    runner = await exchange.start()
+    arguments = [
+        *("--feed", "ccxt", "--option=exchange=binance", "--option=symbols=XRP/ETH"),
+        *("--option=quotes=no", f"--option=http_url=http://{exchange.url}"),
+        f"--option=websocket_url=ws://{exchange.url}",
+        '--option=config={"options": {"fetchMarkets": {"types": ["spot"]}}}',
+    ]
+    try:
+        for last in ("109", "129"):
+            process = run.start("feed", *arguments, TAPELINE_IS_PACED="false")
+            found = await asyncio.to_thread(until_trade, run.settings, last)
+            process.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
+    finally:
+        await runner.cleanup()
+    ticks = [record for record in found if isinstance(record, Trade)]
+    assert [tick.trade_id for tick in ticks] == [str(number) for number in range(100, 130)]
+    assert [tick.feed_sequence for tick in ticks] == list(range(30))
+    gaps = [tick.trade_id for tick in ticks if QualityFlag.GAP_BEFORE in tick.quality]
+    assert gaps == ["100"]
+    marks = [record for record in found if isinstance(record, Watermark)]
+    assert all(not mark.is_paced and mark.ts_event_ns < mark.ts_init_ns for mark in marks)
+
+
+def until_trade(settings: KafkaSettings, trade_id: str) -> list[object]:
+    """All records of the ticks partition of the instrument, as soon as it has a trade."""
+    decoder = Decoder(topics.TOPICS[topics.TICKS].records)
+    consumer = Consumer(
+        confluent_config(settings, group_id=f"{settings.topic_prefix}until-{trade_id}")
+    )
+    name = settings.topic_prefix + topics.TICKS
+    partition = partition_of("XRPETH.BINANCE", COUNT)
+    consumer.assign([TopicPartition(name, partition, 0)])
+    found: list[object] = []
+    silent = 0
+    try:
+        while silent < 600:
+            message = consumer.poll(0.1)
+            if message is None or message.error() is not None:
+                silent += 1
+                continue
+            found.append(decoder.decode(message.value()))
+            if getattr(found[-1], "trade_id", "") == trade_id:
+                return found
+    finally:
+        consumer.close()
+    raise AssertionError(f"no trade {trade_id}")
 
 
 def test_killed_bars_are_those_of_an_undisturbed_run(run: Run) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from market_data_exchange_server import Exchange
 
 from tapeline.contracts.market import AggressorSide
 from tapeline.market_data.feeds.ccxt_feed import CcxtFeed, instrument_id_of, make, parsed
@@ -22,16 +21,6 @@ from tapeline.market_data.feeds.interface import (
     RawUnreadable,
 )
 from tapeline.market_data.quality import Gate, Limits, Refusal
-
-_spec = importlib.util.spec_from_file_location(
-    "market_data_exchange_server", Path(__file__).with_name("exchange_server.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _module
-_spec.loader.exec_module(_module)
-Exchange = _module.Exchange
 
 WAIT_S = 20.0
 INSTRUMENT = "XRPETH.BINANCE"
@@ -76,7 +65,7 @@ class Pauses:
 
 @asynccontextmanager
 async def playing(
-    exchange: Any, pauses: Pauses | None = None, **changes: str
+    exchange: Exchange, pauses: Pauses | None = None, **changes: str
 ) -> AsyncIterator[CcxtFeed]:
     runner = await exchange.start()
     feed = CcxtFeed(parsed(options(exchange.url, **changes)), pauses or Pauses())

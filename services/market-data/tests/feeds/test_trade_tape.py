@@ -66,6 +66,15 @@ def test_what_the_stream_itself_repeats_is_passed_on_for_the_gate_to_refuse() ->
     assert ids(tape.streamed(trades(2))) == ["2"]
 
 
+def test_the_stream_may_repeat_a_fetched_trade_once() -> None:
+    tape = TradeTape(True)
+    tape.streamed(trades(1))
+    tape.break_off()
+    tape.caught_up(trades(1, 2))
+    assert ids(tape.streamed(trades(2))) == []
+    assert ids(tape.streamed(trades(2))) == ["2"]
+
+
 def test_a_restart_continues_behind_what_was_published() -> None:
     tape = TradeTape(True, LastSeen(ts_event_ns=20, trade_ids=("1", "2")))
     assert tape.is_broken
