@@ -38,7 +38,7 @@ from tapeline.runtime.log import Message, Raw, TopicPartition
 from tapeline.runtime.log_reader import slicer
 from tapeline.runtime.money import MoneyService
 from tapeline.runtime.settings import SettingsError, load_settings
-from tapeline.runtime.shard import Batch, JournalError, Shard
+from tapeline.runtime.shard import Batch, Shard
 from tapeline.runtime.signing import (
     KeyMissing,
     KeyRing,
@@ -249,11 +249,6 @@ def test_operators_keys_are_taken_from_the_folder(keys_dir: Path) -> None:
     assert OperatorKeys.from_folder(keys_dir / "operators").problem() == ""
 
 
-@pytest.mark.xfail(
-    raises=JournalError,
-    strict=True,
-    reason="the journal's digest covers incidents, which recovery does not read back",
-)
 def test_an_incident_does_not_stop_a_recovery(keys_dir: Path) -> None:
     line = Line(service(keys_dir))
     line.batch([*WORLD, switch(TradingState.HALTED)], NOW)

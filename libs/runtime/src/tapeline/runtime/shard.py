@@ -72,6 +72,8 @@ class Stamped:
     batch: int
     input: int
     index: int
+    body: bytes
+    """Avro body, before it is signed"""
     digest: bytes
 
 
@@ -81,6 +83,8 @@ class Pending:
 
     batches: list[ConsumedBatch] = field(default_factory=list)
     outputs: list[Stamped] = field(default_factory=list)
+    notes: list[Stamped] = field(default_factory=list)
+    """outputs on topics that others write to as well, such as incidents"""
     quarantined: list[Message] = field(default_factory=list)
     slices: list[tuple[int, int, bool]] = field(default_factory=list)
 
@@ -156,20 +160,23 @@ class Shard(Generic[State]):
         outputs = self.core.decide(self.state, event)
         self.state = self.core.evolve(self.state, event)
         for number, output in enumerate(outputs):
-            recorded = self._as_recorded(output)
+            body = encode_body(output.record)
+            if output.topic not in self.core.outputs:
+                # Shared topics are not read back by recovery: nothing may depend on them.
+                note = Stamped(output, event, batch, index, number, body, b"")
+                self.pending.notes.append(note)
+                continue
+            recorded = self._as_recorded(output, body)
             self.state = self.core.evolve(self.state, recorded)
-            digest = digest_body(recorded.record)
-            self.pending.outputs.append(Stamped(recorded, event, batch, index, number, digest))
+            has_mac = hasattr(recorded.record, "without_mac")
+            digest = digest_body(recorded.record) if has_mac else body
+            stamped = Stamped(recorded, event, batch, index, number, body, digest)
+            self.pending.outputs.append(stamped)
 
-    def _as_recorded(self, output: Output) -> Output:
+    def _as_recorded(self, output: Output, body: bytes) -> Output:
         """The output as recovery will read it back, so that both evolve the same value."""
-        name = output.record.AVRO
-        body = schema_of(name).header + encode_body(output.record)
-        decoder = self._output_decoders.get(output.topic)
-        if decoder is None:
-            decoder = Decoder(topics.TOPICS[output.topic].records)
-            self._output_decoders[output.topic] = decoder
-        return replace(output, record=decoder.decode(body))
+        value = schema_of(output.record.AVRO).header + body
+        return replace(output, record=self._output_decoders[output.topic].decode(value))
 
     def _fire_timer(self, session_ns: int, batch: int, index: int) -> list[int]:
         due_ns = self.core.next_due_ns(self.state)
@@ -283,7 +290,7 @@ class Shard(Generic[State]):
         """Everything of one transaction; afterwards nothing is pending. `watermark` is passed on
         besides those of finished slices (the pulse of an unpaced run)."""
         pending = self.settle()
-        messages = [self._message(stamped) for stamped in pending.outputs]
+        messages = [self._message(stamped) for stamped in (*pending.outputs, *pending.notes)]
         messages += pending.quarantined
         for number, end_ns, is_final in pending.slices:
             messages += self._envelope.slice_done(
@@ -330,9 +337,17 @@ class Shard(Generic[State]):
             output.topic,
             partition,
             output.key.encode(),
-            encode(self._sign(output.record)),
+            self._value(stamped),
             (*headers, (STEP_HEADER, step.encode())),
         )
+
+    def _value(self, stamped: Stamped) -> bytes:
+        """The record as it leaves: signed and checked."""
+        record = stamped.output.record
+        signed = self._sign(record)
+        if signed is record:
+            return schema_of(record.AVRO).header + stamped.body
+        return encode(signed)
 
     def _journal_message(self, pending: Pending) -> Message:
         record = Consumed(
