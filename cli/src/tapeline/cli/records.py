@@ -93,11 +93,11 @@ def utc(ts_ns: int) -> str:
 
 
 def fields_of(found: Found) -> Iterator[tuple[str, Any]]:
-    """What a filter may name: the record's fields, and key, partition, offset, type."""
+    """What a filter may name: the record's fields, then key, partition, offset, type."""
+    if found.record is not None:
+        for name in found.record.to_avro():
+            yield name, getattr(found.record, name)
     yield "type", type(found.record).__name__
     yield "key", found.raw.key.decode(errors="replace")
     yield "partition", found.raw.partition
     yield "offset", found.raw.offset
-    if found.record is not None:
-        for name in found.record.to_avro():
-            yield name, getattr(found.record, name)

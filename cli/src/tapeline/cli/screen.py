@@ -15,6 +15,7 @@ from tapeline.cli.tally import Tally
 from tapeline.runtime import clock
 
 RATE_WINDOW_S = 5.0
+WIDTH = 160
 SHOWN = (
     "ticks",
     "bars",
@@ -132,4 +133,6 @@ def progress_note(tally: Tally, started_s: float) -> str:
 
 def console(*, is_json: bool = False) -> Console:
     """Where people read; with --json, standard error."""
-    return Console(stderr=is_json, highlight=False)
+    found = Console(stderr=is_json, highlight=False)
+    # Written to a file or a pipe, lines are not cut to a screen that is not there.
+    return found if found.is_terminal else Console(stderr=is_json, highlight=False, width=WIDTH)

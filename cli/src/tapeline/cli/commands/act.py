@@ -97,7 +97,7 @@ def parsed_scope(text: str) -> tuple[ScopeKind, str]:
     kind, _, name = text.partition(":")
     if kind.upper() == "ALL" and not name:
         return ScopeKind.ALL, ""
-    if kind.upper() in ScopeKind.__members__ and name:
+    if kind.upper() in ScopeKind.__members__ and kind.upper() != "ALL" and name:
         return ScopeKind(kind.upper()), name
     raise BadOrder(
         f"{text!r} is no scope.", "Write all, or account:, group:, instrument: or venue: and an id."

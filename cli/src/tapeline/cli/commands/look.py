@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from tapeline.cli.tally import Tally
 from tapeline.contracts import topics
 from tapeline.contracts.orders import OrderUpdate
 from tapeline.contracts.risk import PortfolioSnapshot
-from tapeline.contracts.system import Heartbeat
+from tapeline.contracts.system import Heartbeat, Watermark
 from tapeline.runtime import clock
 from tapeline.runtime.exits import Failure
 
@@ -79,7 +79,11 @@ def status(run: RunName = "", as_json: AsJson = False) -> None:
 
 def service_states(place: Desk) -> list[dict[str, Any]]:
     """Each service of the run: what its probes and its last heartbeats say."""
-    beats = place.records.latest(topics.HEARTBEATS, lambda record: record.service)
+    # A group beats as group/trend, its process is named group-trend.
+    beats = place.records.latest(
+        topics.HEARTBEATS,
+        lambda record: record.service.replace("/", "-").replace("market-data-", ""),
+    )
     found = []
     for file in sorted((place.folder / "ports").glob("*")):
         if file.suffix == ".part":
@@ -99,6 +103,11 @@ def service_states(place: Desk) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def process_of(beat: Heartbeat) -> str:
+    """A group beats as group/trend; its process is named group-trend."""
+    return beat.service.replace("/", "-").removeprefix("market-data-")
 
 
 def probe(port: int, page: str) -> str:
@@ -140,6 +149,9 @@ def tail(
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="How many of the last.")] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    watermarks: Annotated[
+        bool, typer.Option("--watermarks", help="Watermarks as well, which end slices.")
+    ] = False,
     run: RunName = "",
     as_json: AsJson = False,
 ) -> None:
@@ -149,22 +161,27 @@ def tail(
             f"There is no topic {topic}.", f"The topics are {', '.join(topics.TOPICS)}."
         )
     wanted = [parsed_filter(text) for text in where or ()]
+
+    def is_wanted(item: Found) -> bool:
+        is_hidden = isinstance(item.record, Watermark) and not watermarks
+        return not is_hidden and matches(item, wanted)
+
     with desk(run, must_run=follow) as place:
-        found = [item for item in place.records.all(topic) if matches(item, wanted)]
+        found = [item for item in place.records.all(topic) if is_wanted(item)]
         shown = found[-count:] if count else []
         for item in shown:
             print_record(item, as_json)
         if follow:
-            _follow(place, topic, wanted, found, as_json)
+            _follow(place, topic, is_wanted, found, as_json)
 
 
 def _follow(
-    place: Desk, topic: str, wanted: list[tuple[str, str]], seen: list[Found], as_json: bool
+    place: Desk, topic: str, is_wanted: Callable[[Found], bool], seen: list[Found], as_json: bool
 ) -> None:
     known = {(item.raw.partition, item.raw.offset) for item in seen}
 
     def show(item: Found) -> None:
-        if (item.raw.partition, item.raw.offset) not in known and matches(item, wanted):
+        if (item.raw.partition, item.raw.offset) not in known and is_wanted(item):
             print_record(item, as_json)
 
     follower = Follower(place.config, place.run.prefix, show, (topic,))
