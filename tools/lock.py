@@ -34,11 +34,12 @@ def compile_lock(sources: list[str], target: Path, extra: list[str]) -> None:
 
 
 def main() -> int:
-    """Compiles the bootstrap, the workspace and each service."""
+    """Compiles the bootstrap, the workspace, what images are built with, and each service."""
     everything = [str(project.relative_to(ROOT)) for project in projects()]
     compile_lock(["requirements/bootstrap.in"], ROOT / "requirements" / "bootstrap.lock", [])
     compile_lock(everything, ROOT / "requirements.lock", ["--group", "pyproject.toml:dev"])
     constraint = ["--constraint", "requirements.lock"]
+    compile_lock(["requirements/build.in"], ROOT / "requirements" / "build.lock", constraint)
     for project in projects():
         if project.parent.parent.name == "services" or project.parent.name == "cli":
             target = ROOT / "requirements" / f"{project.parent.name}.lock"

@@ -18,6 +18,7 @@ import pytest
 from repository import ROOT, files
 
 SERVICES = sorted(path.split("/")[1] for path in files("/pyproject.toml") if path.startswith("s"))
+IMAGES = [*SERVICES, "cli"]
 DEVELOPMENT = ("pytest", "mypy", "ruff", "hypothesis", "testcontainers", "pip", "hatchling")
 COMMANDS = {
     "agents": (["triggers", "--help"], 0),
@@ -25,6 +26,7 @@ COMMANDS = {
     "risk": ([], 64),
     "execution": ([], 64),
     "audit": ([], 64),
+    "cli": (["--help"], 0),
 }
 """Arguments without settings, and the exit code: help, or one message of what is not set."""
 IMPORT_ALL = """
@@ -43,26 +45,32 @@ print(*sorted(d.metadata["Name"].lower() for d in importlib.metadata.distributio
 """
 
 
-def dockerfile(service: str) -> str:
-    return (ROOT / "services" / service / "Dockerfile").read_text()
+def folder_of(package: str) -> str:
+    """Where a package of the workspace is."""
+    name = package.removeprefix("tapeline-")
+    candidates = (f"libs/{name}", f"services/{name}", name)
+    return next(folder for folder in candidates if (ROOT / folder / "pyproject.toml").is_file())
 
 
-def own_dependencies(service: str) -> list[str]:
-    """Packages of the workspace that a service needs, itself included, as folders."""
-    project = tomllib.loads((ROOT / "services" / service / "pyproject.toml").read_text())["project"]
+def dockerfile(image: str) -> str:
+    return (ROOT / folder_of(image) / "Dockerfile").read_text()
+
+
+def own_dependencies(image: str) -> list[str]:
+    """Folders of the packages of the workspace that an image needs, its own last."""
+    project = tomllib.loads((ROOT / folder_of(image) / "pyproject.toml").read_text())["project"]
     named = [one for one in project["dependencies"] if one.startswith("tapeline-")]
-    libs = sorted(f"libs/{one.removeprefix('tapeline-')}" for one in named)
-    return [*libs, f"services/{service}"]
+    return [*sorted(folder_of(one) for one in named), folder_of(image)]
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", IMAGES)
 def test_an_image_holds_one_service_and_the_libs_it_names(service: str) -> None:
-    copied = re.findall(r"^COPY (libs/\S+|services/\S+) ", dockerfile(service), re.MULTILINE)
-    assert sorted(copied) == own_dependencies(service)
+    copied = re.findall(r"^COPY (?!requirements|--)(\S+) ", dockerfile(service), re.MULTILINE)
+    assert sorted(copied) == sorted(own_dependencies(service))
     assert f"COPY requirements/build.lock requirements/{service}.lock" in dockerfile(service)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", IMAGES)
 def test_an_image_runs_without_rights_tools_or_a_shell_in_front(service: str) -> None:
     lines = dockerfile(service).splitlines()
     final = lines[max(at for at, line in enumerate(lines) if line.startswith("FROM ")) :]
@@ -87,14 +95,14 @@ def test_the_images_differ_by_their_packages_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", IMAGES)
 def test_a_service_runs_with_its_own_lock_alone(service: str, tmp_path: Path) -> None:
     build, target = tmp_path / "build", tmp_path / "opt"
     build_stage(service, build, target)
     python = target / "bin" / "python"
     site = next((target / "lib").glob("python3*/site-packages"))
     printed = run([str(python), "-c", IMPORT_ALL, str(site)], tmp_path, 0).stdout.splitlines()
-    wanted = [folder.split("/")[1].replace("-", "_") for folder in own_dependencies(service)]
+    wanted = [Path(folder).name.replace("-", "_") for folder in own_dependencies(service)]
     assert printed[0].split() == sorted(wanted)
     assert not set(printed[1].split()) & set(DEVELOPMENT)
     arguments, code = COMMANDS[service]

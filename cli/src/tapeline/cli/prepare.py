@@ -1,0 +1,210 @@
+"""Makes Kafka and PostgreSQL ready for services in containers: `python -m tapeline.cli.prepare`.
+
+What `tapeline up` does for the local stack, in parts that a deployment chooses from: topics, the
+configuration on `config`, keys, and the audit's tables and role. All of it may run again: what is
+there stays, but the configuration, of which the newest version counts.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from tapeline.audit.keys import KEY_FOLDER, create_key
+from tapeline.audit.migrate import APP_ROLE, migrate
+from tapeline.cli.configuration import Configuration, key_of, load_configuration
+from tapeline.cli.sources import PRESETS
+from tapeline.contracts import topics
+from tapeline.runtime.codec import encode
+from tapeline.runtime.exits import UNAVAILABLE, Failure, FileUnusable
+from tapeline.runtime.ids import content_id
+from tapeline.runtime.kafka import confluent_config, wait_for_kafka
+from tapeline.runtime.keys import OPERATOR_FOLDER, SEAL_FOLDER, create_secret, create_signer
+from tapeline.runtime.settings import ServiceSettings, SettingsError, load_settings, main_guard
+from tapeline.runtime.topology import create_topics
+
+OPERATOR = "operator"
+FIRST_KEY = "first"
+FLUSH_S = 30.0
+
+
+class NotTaken(Failure):
+    """Kafka did not take the configuration."""
+
+    exit_code = UNAVAILABLE
+
+
+class PrepareSettings(ServiceSettings):
+    """The settings of all services; there are none of its own."""
+
+    service: ClassVar[str] = "cli"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of the process; returns its exit code."""
+    parsed = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    return main_guard(lambda: run(parsed))
+
+
+def run(arguments: Namespace) -> int:
+    """Does the parts that were asked for, in the order in which services need them."""
+    settings = load_settings(PrepareSettings)
+    if arguments.keys is not None:
+        make_keys(arguments.keys)
+    if arguments.passfile is not None:
+        make_tables(settings, arguments.password_file, arguments.passfile, arguments.role)
+    if arguments.topics:
+        wait_for_kafka(settings)
+        made = create_topics(settings, replication_factor=arguments.replication)
+        sys.stdout.write(f"topics: {made} made\n")
+    if arguments.configuration is not None:
+        sent = publish(settings, load_configuration(_configuration_file(arguments.configuration)))
+        sys.stdout.write(f"configuration: {sent} records\n")
+    return 0
+
+
+def make_keys(folder: Path) -> None:
+    """Seals, an operator's pair and chain keys, each where there is none yet."""
+    if not _has(folder / SEAL_FOLDER, "*.key"):
+        create_secret(folder / SEAL_FOLDER, FIRST_KEY)
+    if not _has(folder / OPERATOR_FOLDER, "*.pub"):
+        create_signer(folder / "private", folder / OPERATOR_FOLDER, OPERATOR)
+    if not _has(folder / KEY_FOLDER, "*.key"):
+        create_key(folder / KEY_FOLDER, FIRST_KEY)
+    sys.stdout.write(f"keys: {folder}\n")
+
+
+def make_tables(
+    settings: ServiceSettings, password_file: Path | None, passfile: Path, role: str = APP_ROLE
+) -> None:
+    """The audit's tables, and its role with the password of the passfile, made where missing.
+
+    The passfile is libpq's, so that the audit's DATABASE_URL holds no password.
+    """
+    if not settings.database_url:
+        raise SettingsError("DATABASE_URL is not set.", "Set it to the owner's URL.")
+    url = settings.database_url
+    if password_file is not None:
+        url = with_password(url, _text_of(password_file))
+    if passfile.exists():
+        migrate(url, app_role=role, app_password=_text_of(passfile).rpartition(":")[2])
+    else:
+        password = secrets.token_urlsafe(24)
+        migrate(url, app_role=role, app_password=password)
+        _write(passfile, f"*:*:*:{role}:{password}\n")
+    sys.stdout.write(f"tables: {role} may add and read\n")
+
+
+def with_password(url: str, password: str) -> str:
+    """A database URL of a user without password, with it."""
+    scheme, _, rest = url.partition("://")
+    user, _, place = rest.partition("@")
+    if not place or ":" in user:
+        raise SettingsError(
+            "DATABASE_URL names no user, or a password besides the password file's.",
+            "Write postgresql://user@host:port/database.",
+        )
+    return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
+
+
+def publish(settings: ServiceSettings, configuration: Configuration) -> int:
+    """Sends the records to `config` and returns their number after Kafka has them all."""
+    wait_for_kafka(settings)
+    producer = Producer(confluent_config(settings, enable_idempotence=True))
+    failures: list[str] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failures.append(str(error))
+
+    for record in configuration.records:
+        key = key_of(record)
+        named = f"{settings.run_id}/{key}/{record.version}"
+        producer.produce(
+            settings.topic_prefix + topics.CONFIG,
+            encode(record),
+            key.encode(),
+            0,
+            headers=_headers(settings.run_id, content_id(named)),
+            on_delivery=delivered,
+        )
+    if producer.flush(FLUSH_S) or failures:
+        raise NotTaken(
+            f"Kafka did not take the configuration: {(failures or ['no answer'])[0]}.",
+            "Make the topics first, and check this user's right to write config.",
+        )
+    return len(configuration.records)
+
+
+def _headers(run_id: str, event_id: str) -> list[tuple[str, str | bytes | None]]:
+    return [
+        ("event_id", event_id.encode()),
+        ("causation_id", b""),
+        ("correlation_id", b""),
+        ("producer", b"cli"),
+        ("run_id", run_id.encode()),
+    ]
+
+
+def _configuration_file(named: str) -> Path:
+    """A preset by its name, or a file by its path."""
+    preset = PRESETS / f"{named}.toml"
+    return preset if preset.is_file() else Path(named)
+
+
+def _has(folder: Path, pattern: str) -> bool:
+    return folder.is_dir() and any(folder.glob(pattern))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileUnusable(
+            f"{path} cannot be read: {error}.", "Give it to the user of this process."
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(text)
+    except OSError as error:
+        raise FileUnusable(
+            f"{path} cannot be written: {error.strerror}.", "Choose a folder of this user."
+        ) from error
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m tapeline.cli.prepare",
+        description="Makes Kafka and PostgreSQL ready for services in containers.",
+    )
+    parser.add_argument("--topics", action="store_true", help="make the topics that are missing")
+    parser.add_argument("--replication", type=int, default=1, help="copies of each topic")
+    parser.add_argument(
+        "--configuration", metavar="NAME", help="publish a preset or a TOML file to config"
+    )
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="make keys where there are none")
+    parser.add_argument(
+        "--passfile",
+        type=Path,
+        help="make the audit's tables and role; its password is kept here, as libpq reads it",
+    )
+    parser.add_argument(
+        "--password-file", type=Path, help="password of the user in DATABASE_URL, alone"
+    )
+    parser.add_argument("--role", default=APP_ROLE, help="the audit's role")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
