@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tapeline.audit.migrate import migrate_with_file
 from tapeline.cli.home import home
 from tapeline.cli.records import TopicRecords
 from tapeline.cli.runs import Run, RunStore
 from tapeline.cli.stack.errors import StackError
-from tapeline.cli.stack.stack import LocalStack
 from tapeline.cli.stack.state import Endpoints, running_endpoints
 from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.log_reader import LogReader
@@ -62,6 +60,8 @@ class Desk:
     @property
     def audit_url(self) -> str:
         """The audit's database, as the role that may read."""
+        from tapeline.audit.migrate import migrate_with_file
+
         return migrate_with_file(self.endpoints.database_url, self.home / "audit.password")
 
 
@@ -79,6 +79,9 @@ def desk(name: str = "", *, must_run: bool = False) -> Iterator[Desk]:
         raise NothingRuns(
             "Nothing runs: there is nobody to act on this.", "Start it with `tapeline up`."
         )
+    # Commands that need no server of their own must not wait for what starts one.
+    from tapeline.cli.stack.stack import LocalStack
+
     with LocalStack(folder) as stack:
         assert stack.endpoints is not None
         yield Desk(run, stack.endpoints, store.folder(run.name), folder, False)

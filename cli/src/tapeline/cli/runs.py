@@ -16,6 +16,8 @@ from pathlib import Path
 from tapeline.runtime import clock
 from tapeline.runtime.exits import Failure
 
+OPERATOR = "operator"
+"""name of the operator's key that every run is made with"""
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,40}$")
 
 

@@ -20,7 +20,7 @@ from tapeline.audit.keys import create_key
 from tapeline.audit.migrate import migrate_with_file
 from tapeline.cli.configuration import Configuration, key_of
 from tapeline.cli.plan import Ground, Part, groups_of, parts_of, shared_environment
-from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.runs import OPERATOR, Run, RunStore
 from tapeline.cli.source_watch import SourceWatch
 from tapeline.cli.stack.errors import StackError
 from tapeline.cli.stack.ports import free_port
@@ -44,7 +44,6 @@ from tapeline.runtime.topology import Topology, create_topics
 
 RESTART_S = 0.5
 STARTS_MAX = 8
-OPERATOR = "operator"
 FLUSH_S = 20.0
 
 

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
-from tapeline.cli.session import OPERATOR
+from tapeline.cli.runs import OPERATOR
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account

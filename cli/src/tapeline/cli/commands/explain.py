@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from tapeline.audit.lineage import why as find_why
-from tapeline.cli import proofs
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import desk
 from tapeline.runtime.exits import Failure
@@ -37,6 +35,8 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Print where an order came from and what became of it: ticks, signal, decision, fill."""
+    from tapeline.cli import proofs
+
     with desk(run) as place:
         found = proofs.traced(place.run, place.settings, place.endpoints.database_url, identifier)
     if found is None:
@@ -57,6 +57,8 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say what a decision became, and why: code, measured value and limit of a denial."""
+    from tapeline.audit.lineage import why as find_why
+
     with desk(run) as place:
         found = find_why(place.endpoints.database_url, place.run.name, decision_id)
     if found is None:
@@ -74,6 +76,8 @@ def why(
 
 def verify(run: RunName = "", as_json: AsJson = False) -> None:
     """Walk along every hash chain and anchor; a change of any row is found and named."""
+    from tapeline.cli import proofs
+
     with desk(run) as place:
         report = proofs.verified(place.run, place.folder, place.endpoints.database_url)
     if as_json:

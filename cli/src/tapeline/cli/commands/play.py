@@ -1,4 +1,7 @@
-"""Commands that play: demo, up, down, feed, replay."""
+"""Commands that play: demo, up, down, feed, replay.
+
+They import what they play with when they are called: `tapeline --help` must not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tapeline.cli import background, proofs, summary
 from tapeline.cli.commands.options import AsJson, RunName, print_json
-from tapeline.cli.demo import run_demo
 from tapeline.cli.desk import desk
 from tapeline.cli.home import home
 from tapeline.cli.screen import console
@@ -48,6 +49,9 @@ def demo(
     Daily S&P 500, NASDAQ and VIX of 2014 to 2018 by default; recorded ticks where
     TAPELINE_DATA_DIR points to them. Ends by itself in under three minutes.
     """
+    from tapeline.cli import summary
+    from tapeline.cli.demo import run_demo
+
     source = chosen_source(synthetic=synthetic, live=live, preset=config)
     require_fit(home())
     run, configuration = prepared(home(), source, source.stem)
@@ -73,11 +77,15 @@ def up(
     Without a choice it plays generated prices in real time, labelled as such; `tapeline up
     live:kraken` follows public trades of an exchange. Orders are paper orders in any case.
     """
+    from tapeline.cli import background
+
     background.start(home(), source, is_dev=dev, say=typer.echo)
 
 
 def down() -> None:
     """Stop what `tapeline up` started; the data stays."""
+    from tapeline.cli import background
+
     typer.echo(background.stop(home()))
 
 
@@ -86,6 +94,8 @@ def serve(
     dev: Dev = False,
 ) -> None:
     """What `up` runs in the background."""
+    from tapeline.cli import background
+
     background.serve(home(), name, is_dev=dev)
 
 
@@ -96,6 +106,8 @@ def feed(
     ] = "",
 ) -> None:
     """Choose what `tapeline up` plays."""
+    from tapeline.cli import background
+
     typer.echo(background.choose(home(), source))
 
 
@@ -107,6 +119,8 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Play a run again from its topics and compare every decision, approval and fill."""
+    from tapeline.cli import proofs
+
     del recorded  # the only way there is yet
     out = console(is_json=as_json)
     with desk(run) as place:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tapeline.audit.migrate import delete_run
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import desk
 from tapeline.cli.home import home
@@ -70,6 +69,8 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a run: its topics, audit rows, keys and logs. This cannot be undone."""
+    from tapeline.audit.migrate import delete_run
+
     store = RunStore(home())
     found = store.get(name)
     if not yes:
