@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from execution_samples import RUN, T0, account, dec, instrument, trade, venue
@@ -12,6 +14,7 @@ from tapeline.execution.venues.conformance import CHECKS, Bench, Check
 from tapeline.execution.venues.interface import (
     AdapterContext,
     UnknownAdapter,
+    VenueAdapter,
     adapter_factory,
     adapter_names,
 )
@@ -102,3 +105,19 @@ def test_adapters_are_found_by_entry_point() -> None:
 def test_an_unknown_adapter_is_named_with_those_there_are() -> None:
     with pytest.raises(UnknownAdapter, match=r"'nowhere' is installed; there are: .*paper"):
         adapter_factory("nowhere")
+
+
+def test_the_how_to_shows_the_whole_interface() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to-add-a-venue.md").read_text("utf-8")
+    blocks = page.split("```python\n")[1:]
+    shown = [ast.parse(block.split("```")[0]) for block in blocks]
+    adapter, bench = (
+        {
+            part.name
+            for part in ast.walk(tree)
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        for tree in shown
+    )
+    assert adapter == {"__init__", *(name for name in vars(VenueAdapter) if name[0] != "_")}
+    assert Bench.__abstractmethods__ <= bench

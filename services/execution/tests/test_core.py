@@ -178,7 +178,11 @@ def test_what_venues_say(said: list[VenueReport], expected: list[str]) -> None:
             [FILL_4, CANCELED],
             ["fill 4 @ 89.5 taker", "PENDING_CANCEL", "CANCELED end", "cancel-o1 CANCELED end"],
         ),
-        ([ACCEPTED, CANCELED], ["CANCELED end", "cancel-o1 CANCELED end"]),
+        # The acknowledgement behind the cancel tells the venue's id, once.
+        (
+            [ACCEPTED, ACCEPTED, CANCELED],
+            ["PENDING_CANCEL", "CANCELED end", "cancel-o1 CANCELED end"],
+        ),
         (
             [FILL_4, FILL_6, CANCELED],
             [
@@ -360,3 +364,13 @@ def test_an_order_that_nobody_cancels_and_nobody_trades_rests() -> None:
     for number in range(1, 50):
         assert driver.step(trade(T0 + number, 95.0)) == []
     assert reports(driver.outputs)[-1].kind is ReportKind.ACCEPTED
+
+
+def test_both_sides_of_one_trade_are_two_fills() -> None:
+    driver = waiting()
+    driver.step(approved(limit("o2", "90")))
+    driver.step(FILL_4)
+    driver.step(replace(FILL_4, client_order_id="o2"))
+    both = fills(driver.outputs)
+    assert [fill.trade_id for fill in both] == ["t1", "t1"]
+    assert len({fill.fill_id for fill in both}) == 2

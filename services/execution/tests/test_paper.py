@@ -232,6 +232,20 @@ def test_the_rest_of_a_taker_goes_on_taking_while_the_market_lets_it() -> None:
     ]
 
 
+def test_a_resting_order_goes_on_resting_behind_a_gap() -> None:
+    driver = ready(participation_max=dec(1))
+    driver.step(trade(T0, 100.0, 50.0))
+    ticks = [trade(T0 + number, 90.0, 4.0) for number in range(1, 4)]
+    assert course(driver, limit(price="95"), *ticks) == [
+        "fill 4 @ 95 maker",
+        "PARTIALLY_FILLED",
+        "fill 4 @ 95 maker",
+        "PARTIALLY_FILLED",
+        "fill 2 @ 95 maker",
+        "FILLED end",
+    ]
+
+
 def test_fees_by_liquidity_side_and_multiplier() -> None:
     driver = ready()
     driver.step(instrument(multiplier=dec(50), version=2))
@@ -338,14 +352,15 @@ def test_with_latency_orders_and_cancels_arrive_later() -> None:
     ]
 
 
-def test_a_cancel_that_arrives_before_the_tick_wins() -> None:
+def test_the_first_cancel_to_arrive_before_the_tick_wins() -> None:
     driver = ready(latency_ns=10)
     of = limit(price="95")
     driver.step(approved(of))
     driver.step(trade(T0 + 11, 96.0))
     driver.step(cancel(of))
-    driver.step(cancel(of, now_ns=T0 + 5, approval_id="again"))
-    assert says(driver.step(trade(T0 + 31, 90.0))) == [
+    driver.now_ns = T0 + 9
+    driver.step(cancel(of, now_ns=T0 + 9, approval_id="again"))
+    assert says(driver.step(trade(T0 + 15, 90.0))) == [
         "report CANCELED",
         "approval-o1 CANCELED end",
         "cancel-o1 CANCELED end",
@@ -359,6 +374,7 @@ def test_the_clock_brings_commands_to_the_venue_too() -> None:
     driver.step(approved(of))
     assert not driver.at(T0 + 9)
     assert says(driver.at(T0 + 10)) == ["report ACCEPTED", "approval-o1 ACCEPTED"]
+    assert driver.state.paper.due_ns is None
     driver.step(cancel(of, now_ns=T0 + 10))
     assert says(driver.at(T0 + 20))[0] == "report CANCELED"
 
@@ -369,10 +385,25 @@ def test_an_order_and_its_cancel_can_arrive_with_one_look_at_the_clock() -> None
     driver.step(cancel(limit(price="95")))
     assert says(driver.at(T0 + SECOND)) == [
         "report ACCEPTED",
+        "approval-o1 PENDING_CANCEL",
         "report CANCELED",
         "approval-o1 CANCELED end",
         "cancel-o1 CANCELED end",
     ]
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_the_clock_ends_orders_in_time_priority(is_loaded: bool) -> None:
+    driver = ready()
+    for name in ("z", "a", "m"):
+        driver.step(approved(limit(name, "95", time_in_force=TimeInForce.DAY)))
+    driver.step(approved(limit("b", "95")))
+    assert driver.state.paper.due_ns == MIDNIGHT
+    if is_loaded:
+        driver.state = driver.core.load(driver.dumped())
+    ended = [update.client_order_id for update in updates(driver.at(MIDNIGHT))]
+    assert ended == ["z", "a", "m"]
+    assert list(driver.state.orders) == ["b"]
 
 
 # ---- rejections

@@ -39,7 +39,8 @@ from tapeline.execution.order_table import TERMINAL, Trigger, next_status
 from tapeline.execution.state import ExecutionState, LiveOrder, PendingCancel, RiskHeartbeat
 from tapeline.execution.transcript import Transcript
 from tapeline.execution.venues.arrival import earliest
-from tapeline.execution.venues.paper import PaperVenue, remember
+from tapeline.execution.venues.paper import PaperVenue
+from tapeline.execution.venues.paper_books import remember
 from tapeline.runtime.core import Context, Input, InputTopic, Output, Pacing, TimerFired
 
 DEFAULT_RULES: Final = Rules()

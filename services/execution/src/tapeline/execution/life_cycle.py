@@ -134,11 +134,13 @@ def _step(
         )
         return
     cancels = order.cancels
-    if status is not order.status or report.kind is ReportKind.FILLED:
+    venue_order_id = report.venue_order_id or order.venue_order_id
+    is_news = status is not order.status or venue_order_id != order.venue_order_id
+    if is_news or report.kind is ReportKind.FILLED:
         talk.update(
             replace(
                 update_of(order, status, talk.session_ns),
-                venue_order_id=report.venue_order_id or order.venue_order_id,
+                venue_order_id=venue_order_id,
                 reason=report.reason,
                 ts_event_ns=report.ts_event_ns,
             ),

@@ -1,0 +1,135 @@
+"""How the paper venue's state moves: the market it saw, its orders, its ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from tapeline.accounting.numbers import ZERO, fixed, notional
+from tapeline.contracts.config import Account, Instrument, Venue
+from tapeline.contracts.market import Quote
+from tapeline.contracts.orders import Order, ReportKind, Side, VenueReport
+from tapeline.execution.venues.arrival import has_increments
+from tapeline.execution.venues.matching import Prices, Tick, prices_of, stance_at
+from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState, Stance
+
+_ENDS: Final = (ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED)
+
+
+def prices_before(state: PaperState, order: Order) -> Prices | None:
+    """The market as the venue last saw it, or None where it has not."""
+    quote = state.quotes.get(order.instrument_id)
+    last: Tick | None = state.trades.get(order.instrument_id)
+    if quote is not None and (last is None or quote.ts_event_ns >= last.ts_event_ns):
+        last = quote
+    if last is None:
+        return None
+    instrument, venue = state.instruments[order.instrument_id], state.venues[order.venue]
+    return prices_of(last, quote, instrument, venue)
+
+
+def remember(state: PaperState, tick: Tick) -> bool:
+    """Keeps a tick as its instrument's last, in place, and says that this was all there was to do;
+    with an open order on the instrument it does nothing and returns False."""
+    if tick.instrument_id in state.by_instrument:
+        return False
+    _keep(state, tick)
+    return True
+
+
+def _keep(state: PaperState, tick: Tick) -> None:
+    if isinstance(tick, Quote):
+        state.quotes[tick.instrument_id] = tick
+    else:
+        state.trades[tick.instrument_id] = tick
+
+
+def seen(state: PaperState, tick: Tick) -> PaperState:
+    """After a tick: limit orders take or rest, and the tick is its instrument's last."""
+    order_ids = state.by_instrument.get(tick.instrument_id, ())
+    evolved = _with_stances(state, order_ids, tick)
+    _keep(evolved, tick)
+    return evolved
+
+
+def _with_stances(state: PaperState, order_ids: tuple[str, ...], tick: Tick) -> PaperState:
+    changed: dict[str, PaperOrder] = {}
+    for order_id in order_ids:
+        held = state.orders[order_id]
+        if held.stance is Stance.RESTING or tick.ts_event_ns <= held.arrival_ns:
+            continue
+        order = held.order
+        quote, venue = state.quotes.get(order.instrument_id), state.venues[order.venue]
+        now = prices_of(tick, quote, state.instruments[order.instrument_id], venue)
+        stance = stance_at(held, prices_before(state, order), now)
+        if stance is not held.stance:
+            changed[order_id] = replace(held, stance=stance)
+    return replace(state, orders={**state.orders, **changed}) if changed else state
+
+
+def reported(state: PaperState, report: VenueReport) -> PaperState:
+    """After one of the venue's own reports."""
+    held = state.orders.get(report.client_order_id)
+    if held is None:
+        return state
+    if report.kind is ReportKind.ACCEPTED:
+        held = replace(held, is_accepted=True)
+        return replace(state, orders={**state.orders, report.client_order_id: held})
+    if report.kind is ReportKind.FILLED:
+        return _filled(state, held, report)
+    return _without(state, held) if report.kind in _ENDS else state
+
+
+def _filled(state: PaperState, held: PaperOrder, report: VenueReport) -> PaperState:
+    assert report.quantity is not None
+    assert report.price is not None
+    assert report.commission is not None
+    order = held.order
+    filled_quantity = fixed(held.filled_quantity + report.quantity)
+    assert filled_quantity <= order.quantity, "the venue filled more than was ordered"
+    is_bought = order.side is Side.BUY
+    signed = report.quantity if is_bought else -report.quantity
+    multiplier = state.instruments[order.instrument_id].multiplier
+    account = state.accounts.get(order.account_id, PaperAccount())
+    cash = account.cash.get(report.currency, ZERO)
+    paid = notional(signed, report.price, multiplier) + report.commission
+    position = account.positions.get(order.instrument_id, ZERO)
+    booked = PaperAccount(
+        cash={**account.cash, report.currency: fixed(cash - paid)},
+        positions={**account.positions, order.instrument_id: fixed(position + signed)},
+    )
+    state = replace(state, accounts={**state.accounts, order.account_id: booked})
+    held = replace(held, filled_quantity=filled_quantity, fill_count=held.fill_count + 1)
+    if filled_quantity == order.quantity:
+        return _without(state, held)
+    return replace(state, orders={**state.orders, order.client_order_id: held})
+
+
+def _without(state: PaperState, held: PaperOrder) -> PaperState:
+    order = held.order
+    orders = dict(state.orders)
+    del orders[order.client_order_id]
+    by_instrument = dict(state.by_instrument)
+    left = tuple(
+        order_id
+        for order_id in by_instrument.pop(order.instrument_id)
+        if order_id != order.client_order_id
+    )
+    if left:
+        by_instrument[order.instrument_id] = left
+    return replace(state, orders=orders, by_instrument=by_instrument)
+
+
+def configured(state: PaperState, record: Account | Instrument | Venue) -> PaperState:
+    """After a config record; an instrument without increments is not taken."""
+    if isinstance(record, Instrument):
+        if not has_increments(record):
+            return state
+        instruments = {**state.instruments, record.instrument_id: record}
+        return replace(state, instruments=instruments)
+    if isinstance(record, Venue):
+        return replace(state, venues={**state.venues, record.venue: record})
+    if record.account_id in state.accounts:
+        return state
+    opened = PaperAccount(cash={record.base_currency: fixed(record.initial_cash)})
+    return replace(state, accounts={**state.accounts, record.account_id: opened})
