@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from tapeline.accounting.numbers import ZERO, notional
 from tapeline.contracts.orders import ApprovedOrder, Order, Side, TimeInForce
 from tapeline.execution.order_table import TERMINAL
+from tapeline.runtime.core import Input
 
 PRICES = st.sampled_from(["98", "99.5", "100", "100.5", "102"])
 START_CASH = dec(100_000)
@@ -207,7 +208,7 @@ def test_a_restart_anywhere_changes_nothing_that_is_said(
     plan: list[Any], venue_changes: dict[str, Any], cut: int
 ) -> None:
     whole = play(plan, venue_changes)
-    inputs = [event for event in whole.history if hasattr(event, "session_ns")]
+    inputs = [event for event in whole.history if isinstance(event, Input)]
     cut = min(cut, len(inputs))
     again = Driver(core=whole.core)
     for number, event in enumerate(inputs):

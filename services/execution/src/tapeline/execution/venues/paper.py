@@ -32,11 +32,11 @@ from tapeline.contracts.orders import (
 )
 from tapeline.execution.venues import arrival, paper_books
 from tapeline.execution.venues.matching import (
+    Prices,
     Tick,
     fill_price,
     fill_quantity,
     prices_of,
-    stance_at,
 )
 from tapeline.execution.venues.paper_state import PaperOrder, PaperState, Stance
 from tapeline.runtime.core import TimerFired
@@ -131,6 +131,8 @@ class _Visit:
     reports: list[VenueReport] = field(default_factory=list)
     taken: dict[Side, Decimal] = field(default_factory=dict)
     """of the tick's size, by our orders"""
+    prices: dict[str, Prices] = field(default_factory=dict)
+    """of the tick, by venue"""
 
     # ---- events
 
@@ -211,26 +213,43 @@ class _Visit:
         return not reason
 
     def _match(self, held: PaperOrder, tick: Tick) -> None:
-        order, state = held.order, self.state
-        instrument, venue = state.instruments[order.instrument_id], state.venues[order.venue]
-        now = prices_of(tick, state.quotes.get(order.instrument_id), instrument, venue)
-        stance = stance_at(held, paper_books.prices_before(state, order), now)
+        order = held.order
+        now = self._prices(order, tick)
+        stance = paper_books.stance_of(self.state, held, now)
         if stance is Stance.TAKING and order.is_post_only:
             reason = "post only: it would take liquidity"
             self._report(held, ReportKind.CANCELED, tick.ts_event_ns, reason)
             return
         hit = fill_price(order, stance, now)
-        wanted = min(held.leaves_quantity, arrival.reducible(state, order))
-        quantity = ZERO
-        if hit is not None:
-            size, taken = now.size(order.side), self.taken.get(order.side, ZERO)
-            quantity = fill_quantity(wanted, size, taken, instrument.lot_size, venue)
-        if order.time_in_force is TimeInForce.FOK and quantity < held.leaves_quantity:
-            quantity = ZERO
+        quantity = ZERO if hit is None else self._quantity(held, now)
         if hit is not None and quantity > 0:
             self.taken[order.side] = self.taken.get(order.side, ZERO) + quantity
             self._fill(held, quantity, hit, tick.ts_event_ns)
         self._end_if_spent(order, tick.ts_event_ns)
+
+    def _prices(self, order: Order, tick: Tick) -> Prices:
+        """What the tick means at the order's venue; worked out once a tick."""
+        found = self.prices.get(order.venue)
+        if found is None:
+            state, name = self.state, order.instrument_id
+            found = prices_of(
+                tick, state.quotes.get(name), state.instruments[name], state.venues[order.venue]
+            )
+            self.prices[order.venue] = found
+        return found
+
+    def _quantity(self, held: PaperOrder, now: Prices) -> Decimal:
+        """How much the tick gives an order that it hits."""
+        order, state = held.order, self.state
+        quantity = fill_quantity(
+            min(held.leaves_quantity, arrival.reducible(state, order)),
+            now.size(order.side),
+            self.taken.get(order.side, ZERO),
+            state.instruments[order.instrument_id].lot_size,
+            state.venues[order.venue],
+        )
+        is_all_or_none = order.time_in_force is TimeInForce.FOK
+        return ZERO if is_all_or_none and quantity < held.leaves_quantity else quantity
 
     def _end_if_spent(self, order: Order, now_ns: int) -> None:
         held = self.state.orders.get(order.client_order_id)

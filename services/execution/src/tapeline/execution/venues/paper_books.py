@@ -52,6 +52,12 @@ def seen(state: PaperState, tick: Tick) -> PaperState:
     return evolved
 
 
+def stance_of(state: PaperState, held: PaperOrder, now: Prices) -> Stance:
+    """How an order stands to a tick that the state has not seen yet."""
+    is_arriving = held.stance is Stance.ARRIVING
+    return stance_at(held, prices_before(state, held.order) if is_arriving else None, now)
+
+
 def _with_stances(state: PaperState, order_ids: tuple[str, ...], tick: Tick) -> PaperState:
     changed: dict[str, PaperOrder] = {}
     for order_id in order_ids:
@@ -61,7 +67,7 @@ def _with_stances(state: PaperState, order_ids: tuple[str, ...], tick: Tick) -> 
         order = held.order
         quote, venue = state.quotes.get(order.instrument_id), state.venues[order.venue]
         now = prices_of(tick, quote, state.instruments[order.instrument_id], venue)
-        stance = stance_at(held, prices_before(state, order), now)
+        stance = stance_of(state, held, now)
         if stance is not held.stance:
             changed[order_id] = replace(held, stance=stance)
     return replace(state, orders={**state.orders, **changed}) if changed else state
