@@ -6,6 +6,7 @@ that falls over is started again; one that says that its settings are wrong ends
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -45,6 +46,8 @@ from tapeline.runtime.topology import Topology, create_topics
 RESTART_S = 0.5
 STARTS_MAX = 8
 FLUSH_S = 20.0
+LAST_LINES = 6
+LAST_CHARACTERS = 400
 
 
 class ServiceFailed(StackError):
@@ -200,9 +203,8 @@ class Session:
                 os.kill(child.pid, signal.SIGTERM)
         if self._failure is not None:
             name, code = self._failure.name, self._failure.returncode
-            tail = self._failure.log_tail.strip()
             raise ServiceFailed(
-                f"The service {name} ended with code {code}:\n{tail}",
+                f"The service {name} ended with code {code}:\n{last_words(self._failure.log_tail)}",
                 f"Correct what it says; its logs are in {self.folder / 'logs'}.",
             )
         for child in self.stack.exited():
@@ -233,3 +235,17 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def last_words(log_tail: str) -> str:
+    """What a service said before it ended: its message, or the event and error of its last log
+    line; the whole is in its log."""
+    lines = log_tail.strip().splitlines()
+    plain = [line for line in lines[-LAST_LINES:] if not line.startswith("{")]
+    if plain or not lines:
+        return "\n".join(plain)
+    try:
+        event = json.loads(lines[-1])
+    except ValueError:
+        return lines[-1][:LAST_CHARACTERS]
+    return f"{event.get('event', '')}: {event.get('error', '')}".strip(": ")
