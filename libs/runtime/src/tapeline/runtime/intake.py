@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tapeline.contracts import topics
+from tapeline.runtime.bulk import BulkInput
 from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.core import Input, Undecodable
 from tapeline.runtime.ids import content_id
@@ -50,8 +51,10 @@ class Intake:
         self._critical = critical
         self._verdict = verdict
 
-    def input_of(self, raw: Raw, recorded: Mapping[int, str] | None = None) -> Input:
-        """The input for a record, its session time still open.
+    def input_of(
+        self, raw: Raw, recorded: Mapping[int, str] | None = None, session_ns: int = 0
+    ) -> Input:
+        """The input for a record.
 
         `recorded` gives verdicts by offset when a journal is followed: what was found then holds,
         whatever keys are at hand now.
@@ -59,23 +62,25 @@ class Intake:
         try:
             record = self._decoders[raw.topic].decode(raw.value)
         except DecodeError as error:
-            return self._undecodable(raw, error)
+            return self._undecodable(raw, error, session_ns)
         if recorded is None:
             verdict = self._verdict(raw.topic, record)
         else:
             verdict = recorded.get(raw.offset, "")
-        event_id = raw.header("event_id") or self.bulk_id(raw, record)
-        return Input(
+        event_id = raw.header("event_id")
+        kind = Input if event_id or not hasattr(record, "content_key") else BulkInput
+        return kind(
             record=record,
             topic=raw.topic,
             partition=raw.partition,
             offset=raw.offset,
             event_id=event_id,
             correlation_id=raw.header("correlation_id"),
+            session_ns=session_ns,
             verdict=verdict,
         )
 
-    def _undecodable(self, raw: Raw, error: DecodeError) -> Input:
+    def _undecodable(self, raw: Raw, error: DecodeError, session_ns: int) -> Input:
         where = f"{raw.topic}-{raw.partition} offset {raw.offset}"
         if raw.topic in self._critical:
             raise CriticalUndecodable(f"{where}: {error}") from error
@@ -87,13 +92,6 @@ class Intake:
             offset=raw.offset,
             event_id=raw.header("event_id") or content_id(f"{where}"),
             correlation_id=raw.header("correlation_id"),
+            session_ns=session_ns,
             verdict=error.code,
         )
-
-    @staticmethod
-    def bulk_id(raw: Raw, record: Any) -> str:
-        """Id of a record without headers: its content's, with the place where it is stored."""
-        content_key = getattr(record, "content_key", None)
-        if content_key is None:
-            return ""
-        return f"{content_id(content_key())}@{raw.topic}/{raw.partition}/{raw.offset}"

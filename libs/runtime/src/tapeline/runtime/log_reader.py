@@ -45,7 +45,7 @@ class LogUnavailable(Exception):
 def raw_of(message: Message, prefix: str) -> Raw:
     """A consumed message as the drivers see it."""
     timestamp = message.timestamp()
-    headers: Any = message.headers() or ()
+    headers: Any = message.headers()
     return Raw(
         topic=str(message.topic())[len(prefix) :],
         partition=int(message.partition() or 0),
@@ -53,7 +53,7 @@ def raw_of(message: Message, prefix: str) -> Raw:
         append_ms=int(timestamp[1]),
         key=message.key() or b"",
         value=message.value(),
-        headers=tuple((name, as_bytes(value)) for name, value in headers),
+        headers=tuple([(name, as_bytes(value)) for name, value in headers]) if headers else (),
     )
 
 

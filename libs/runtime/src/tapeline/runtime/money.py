@@ -13,6 +13,7 @@ import queue
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -315,8 +316,9 @@ class MoneyProcess(Generic[State]):
         routes: Mapping[TopicPartition, Sequence[ShardWorker[State]]],
     ) -> None:
         shares: dict[str, list[Raw]] = {}
+        for topic, count in Counter(raw.topic for raw in raws).items():
+            self.metrics.consumed.labels(topic).inc(count)
         for raw in raws:
-            self.metrics.consumed.labels(raw.topic).inc()
             for worker in routes[raw.topic, raw.partition]:
                 shares.setdefault(worker.name, []).append(raw)
         for worker in self._workers:

@@ -17,13 +17,13 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from tapeline.contracts.system import SliceDone, Watermark
 from tapeline.contracts.topics import TOPICS
+from tapeline.runtime.bulk import watermark_key
 from tapeline.runtime.clients import LOST_S, STOP_S, abandon_batches, cut_off, has_ended
 from tapeline.runtime.codec import encode
 from tapeline.runtime.core import Output
 from tapeline.runtime.ids import content_id
 from tapeline.runtime.kafka import ClientLost, aiokafka_config
 from tapeline.runtime.settings import ServiceSettings
-from tapeline.runtime.stage_intake import watermark_key
 from tapeline.runtime.telemetry import Metrics
 from tapeline.runtime.topology import TopicUnfit
 

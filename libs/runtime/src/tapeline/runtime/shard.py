@@ -264,7 +264,7 @@ class Shard(Generic[State]):
         spec, order = self.specs[place[0]], self._place_order(place)
         latest_ms = 0
         for raw in batch.records[place]:
-            event = replace(self.intake.input_of(raw, recorded), session_ns=batch.session_ns)
+            event = self.intake.input_of(raw, recorded, batch.session_ns)
             if isinstance(event.record, Undecodable):
                 self._quarantine(raw, event.record)
             # Append times of one partition may step back with the broker's clock; a partition is

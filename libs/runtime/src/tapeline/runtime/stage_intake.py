@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from tapeline.contracts.system import Watermark
 from tapeline.contracts.topics import TOPICS
+from tapeline.runtime.bulk import BulkInput
 from tapeline.runtime.codec import Decoder
 from tapeline.runtime.core import Input
-from tapeline.runtime.ids import content_id
 
 MILLISECOND_NS = 1_000_000
 
@@ -25,28 +25,6 @@ class Consumed(Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
-
-
-class BulkInput(Input):
-    """An input without id headers: its id is computed when somebody asks for it."""
-
-    __slots__ = ()
-
-    @property
-    def event_id(self) -> str:
-        """Id of the content, with the place where it is stored."""
-        record = self.record
-        key = watermark_key(record) if isinstance(record, Watermark) else record.content_key()
-        return f"{content_id(key)}@{self.topic}/{self.partition}/{self.offset}"
-
-    @event_id.setter
-    def event_id(self, value: str) -> None:
-        """The constructor's empty default."""
-
-
-def watermark_key(record: Watermark) -> str:
-    """A watermark is identified by its source and slice."""
-    return f"Watermark/{record.source}/{record.slice}"
 
 
 class SessionClock:
@@ -107,6 +85,14 @@ class StageIntake:
         record = self._decoders[consumed.topic].decode(consumed.value)
         name = self._names[consumed.topic]
         session_ns = clock.stamp(record, consumed.offset, consumed.timestamp)
+        if not consumed.headers and TOPICS[name].is_bulk:
+            return BulkInput(
+                record=record,
+                topic=name,
+                partition=consumed.partition,
+                offset=consumed.offset,
+                session_ns=session_ns,
+            )
         headers = dict(consumed.headers)
         kind = Input if "event_id" in headers or not TOPICS[name].is_bulk else BulkInput
         return kind(
