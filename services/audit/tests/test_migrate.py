@@ -46,6 +46,18 @@ def test_neither_the_service_nor_a_slip_of_the_owner_changes_anything(
         )
 
 
+def test_the_service_is_refused_by_its_rights_and_not_by_the_trigger_alone(
+    database: Database,
+) -> None:
+    with database.admin() as superuser:
+        for table in ("audit_row", "audit_range"):
+            superuser.execute(f"ALTER TABLE audit.{table} DISABLE TRIGGER append_only")
+    for change in CHANGES:
+        for table in ("audit_row", "audit_range"):
+            assert code_of(database.app_url, change.format(table=table)) == "42501"
+            assert code_of(database.admin_url, change.format(table=table)) is None
+
+
 def test_the_service_may_not_change_the_rules(database: Database) -> None:
     changes = (
         "ALTER TABLE audit.audit_row DISABLE TRIGGER append_only",

@@ -22,6 +22,7 @@ from audit_samples import (
 
 from tapeline.audit.anchors import Anchors
 from tapeline.audit.chain import ChainKey, Record
+from tapeline.audit.core import ROW_COLUMNS
 from tapeline.audit.keys import ChainKeys
 from tapeline.audit.store import Store
 from tapeline.audit.verify import Report, verify
@@ -129,6 +130,17 @@ def test_a_removed_first_row_is_found(victim: Victim) -> None:
 def test_two_rows_that_change_places_are_both_named(victim: Victim) -> None:
     swap(victim, 0, 3, 8)
     assert [f.offset for f in victim.report().findings if f.code == "ROW_EDITED"] == [3, 8]
+
+
+def test_a_true_link_of_another_history_is_named(victim: Victim) -> None:
+    """Written under the key, at the same place, but behind other rows: an old backup, mixed in."""
+    other = Writer().chain(decisions(ROWS, first_id=500)).rows[17]
+    values = {name: getattr(other, name) for name in ROW_COLUMNS}
+    victim.do(f"DELETE FROM audit.audit_row WHERE {HERE}", 0, 17)
+    columns, marks = ", ".join(ROW_COLUMNS), ", ".join(["%s"] * len(ROW_COLUMNS))
+    victim.do(f"INSERT INTO audit.audit_row ({columns}) VALUES ({marks})", *values.values())
+    found = [(finding.code, finding.offset) for finding in victim.report().findings]
+    assert found == [("CHAIN_BROKEN", 17), ("CHAIN_BROKEN", 18)]
 
 
 def test_a_forged_row_is_named(victim: Victim) -> None:

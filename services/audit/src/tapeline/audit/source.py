@@ -128,7 +128,7 @@ class Source:
                 self._ends_met[place] = int(message.offset() or 0)
             elif error.code() in GONE:
                 raise _gone(message, error)
-            elif error.code() not in PASSING:
+            elif error.code() not in PASSING and not error.retriable():
                 raise KafkaException(error)
         return records
 
