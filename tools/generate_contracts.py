@@ -169,7 +169,8 @@ class Module:
             inner = self.reading(kind["values"], "item", what)
             return value if inner == "item" else f"{{k: {inner} for k, item in {value}.items()}}"
         if self.schemas[kind]["type"] == "enum":
-            return f"{self.python_name(kind)}({value})"
+            # A symbol is its member's name; looking that up costs half of looking up the value.
+            return f"{self.python_name(kind)}[{value}]"
         return f"{self.python_name(kind)}.from_avro({value})"
 
     def writing(self, kind: Any, value: str, what: str) -> str:

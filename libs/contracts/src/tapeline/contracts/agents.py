@@ -59,7 +59,7 @@ class AgentMessage:
             cycle_ns=data["cycle_ns"],
             sender=data["sender"],
             recipient=data["recipient"],
-            type=MessageType(data["type"]),
+            type=MessageType[data["type"]],
             content=data["content"],
             is_offline_model=data["is_offline_model"],
             ts_event_ns=data["ts_event_ns"],
@@ -172,23 +172,23 @@ class Decision:
             group_id=data["group_id"],
             cycle_ns=data["cycle_ns"],
             index=data["index"],
-            kind=DecisionKind(data["kind"]),
+            kind=DecisionKind[data["kind"]],
             instrument_id=data["instrument_id"],
             target_weight=None
             if data["target_weight"] is None
             else _in_range(data["target_weight"], "tapeline.agents.Decision.target_weight"),
-            side=None if data["side"] is None else orders.Side(data["side"]),
+            side=None if data["side"] is None else orders.Side[data["side"]],
             quantity=None
             if data["quantity"] is None
             else _in_range(data["quantity"], "tapeline.agents.Decision.quantity"),
-            order_type=orders.OrderType(data["order_type"]),
+            order_type=orders.OrderType[data["order_type"]],
             limit_price=None
             if data["limit_price"] is None
             else _in_range(data["limit_price"], "tapeline.agents.Decision.limit_price"),
             stop_price=None
             if data["stop_price"] is None
             else _in_range(data["stop_price"], "tapeline.agents.Decision.stop_price"),
-            time_in_force=orders.TimeInForce(data["time_in_force"]),
+            time_in_force=orders.TimeInForce[data["time_in_force"]],
             expire_time_ns=data["expire_time_ns"],
             is_reduce_only=data["is_reduce_only"],
             is_post_only=data["is_post_only"],
@@ -418,7 +418,7 @@ class LlmCall:
             is_offline_model=data["is_offline_model"],
             request=data["request"],
             response=data["response"],
-            status=CallStatus(data["status"]),
+            status=CallStatus[data["status"]],
             error=data["error"],
             latency_ns=data["latency_ns"],
             prompt_tokens=data["prompt_tokens"],
@@ -493,7 +493,7 @@ class Signal:
             trigger=data["trigger"],
             universe=data["universe"],
             instrument_id=data["instrument_id"],
-            direction=Direction(data["direction"]),
+            direction=Direction[data["direction"]],
             confidence=_finite(data["confidence"], "tapeline.agents.Signal.confidence"),
             expected_return=_finite(
                 data["expected_return"], "tapeline.agents.Signal.expected_return"

@@ -43,7 +43,7 @@ class Account:
             base_currency=data["base_currency"],
             initial_cash=_in_range(data["initial_cash"], "tapeline.config.Account.initial_cash"),
             venue=data["venue"],
-            mode=orders.Mode(data["mode"]),
+            mode=orders.Mode[data["mode"]],
             version=data["version"],
         )
 
@@ -125,7 +125,7 @@ class Instrument:
             instrument_id=data["instrument_id"],
             symbol=data["symbol"],
             venue=data["venue"],
-            asset_class=AssetClass(data["asset_class"]),
+            asset_class=AssetClass[data["asset_class"]],
             currency=data["currency"],
             tick_size=_in_range(data["tick_size"], "tapeline.config.Instrument.tick_size"),
             lot_size=_in_range(data["lot_size"], "tapeline.config.Instrument.lot_size"),
@@ -342,7 +342,7 @@ class TradingGroup:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
             group_id=data["group_id"],
-            kind=GroupKind(data["kind"]),
+            kind=GroupKind[data["kind"]],
             implementation=data["implementation"],
             account_id=data["account_id"],
             universe=data["universe"],

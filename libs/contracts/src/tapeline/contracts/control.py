@@ -58,7 +58,7 @@ class CancelAll:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
             command_id=data["command_id"],
-            scope=ScopeKind(data["scope"]),
+            scope=ScopeKind[data["scope"]],
             scope_id=data["scope_id"],
             spares_protective=data["spares_protective"],
             expires_ns=data["expires_ns"],
@@ -123,7 +123,7 @@ class Flatten:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
             command_id=data["command_id"],
-            scope=ScopeKind(data["scope"]),
+            scope=ScopeKind[data["scope"]],
             scope_id=data["scope_id"],
             expires_ns=data["expires_ns"],
             sequence=data["sequence"],
@@ -183,9 +183,9 @@ class SetTradingState:
     def from_avro(cls, data: Any) -> Self:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
-            scope=ScopeKind(data["scope"]),
+            scope=ScopeKind[data["scope"]],
             scope_id=data["scope_id"],
-            state=risk.TradingState(data["state"]),
+            state=risk.TradingState[data["state"]],
             sequence=data["sequence"],
             operator=data["operator"],
             reason=data["reason"],

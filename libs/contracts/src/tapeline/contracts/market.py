@@ -84,7 +84,7 @@ class Bar:
             tick_count=data["tick_count"],
             late_count=data["late_count"],
             is_complete=data["is_complete"],
-            origin=TickOrigin(data["origin"]),
+            origin=TickOrigin[data["origin"]],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
         )
@@ -512,8 +512,8 @@ class Quote:
             ask_price=_finite(data["ask_price"], "tapeline.market.Quote.ask_price"),
             bid_size=_finite(data["bid_size"], "tapeline.market.Quote.bid_size"),
             ask_size=_finite(data["ask_size"], "tapeline.market.Quote.ask_size"),
-            origin=TickOrigin(data["origin"]),
-            quality=tuple([QualityFlag(item) for item in data["quality"]])
+            origin=TickOrigin[data["origin"]],
+            quality=tuple([QualityFlag[item] for item in data["quality"]])
             if data["quality"]
             else (),
             ts_event_ns=data["ts_event_ns"],
@@ -582,9 +582,9 @@ class Trade:
             trade_id=data["trade_id"],
             price=_finite(data["price"], "tapeline.market.Trade.price"),
             size=_finite(data["size"], "tapeline.market.Trade.size"),
-            side=AggressorSide(data["side"]),
-            origin=TickOrigin(data["origin"]),
-            quality=tuple([QualityFlag(item) for item in data["quality"]])
+            side=AggressorSide[data["side"]],
+            origin=TickOrigin[data["origin"]],
+            quality=tuple([QualityFlag[item] for item in data["quality"]])
             if data["quality"]
             else (),
             ts_event_ns=data["ts_event_ns"],

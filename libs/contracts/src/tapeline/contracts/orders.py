@@ -83,7 +83,7 @@ class Approval:
             approval_id=data["approval_id"],
             decision_id=data["decision_id"],
             run_id=data["run_id"],
-            mode=Mode(data["mode"]),
+            mode=Mode[data["mode"]],
             account_id=data["account_id"],
             key_id=data["key_id"],
             issued_ns=data["issued_ns"],
@@ -175,8 +175,8 @@ class Order:
             group_id=data["group_id"],
             instrument_id=data["instrument_id"],
             venue=data["venue"],
-            side=Side(data["side"]),
-            order_type=OrderType(data["order_type"]),
+            side=Side[data["side"]],
+            order_type=OrderType[data["order_type"]],
             quantity=_in_range(data["quantity"], "tapeline.orders.Order.quantity"),
             limit_price=None
             if data["limit_price"] is None
@@ -184,7 +184,7 @@ class Order:
             stop_price=None
             if data["stop_price"] is None
             else _in_range(data["stop_price"], "tapeline.orders.Order.stop_price"),
-            time_in_force=TimeInForce(data["time_in_force"]),
+            time_in_force=TimeInForce[data["time_in_force"]],
             expire_time_ns=data["expire_time_ns"],
             is_reduce_only=data["is_reduce_only"],
             is_post_only=data["is_post_only"],
@@ -249,7 +249,7 @@ class ApprovedOrder:
     def from_avro(cls, data: Any) -> Self:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
-            action=OrderAction(data["action"]),
+            action=OrderAction[data["action"]],
             order=Order.from_avro(data["order"]),
             approval=Approval.from_avro(data["approval"]),
             ts_event_ns=data["ts_event_ns"],
@@ -347,12 +347,12 @@ class Fill:
             approval_id=data["approval_id"],
             decision_id=data["decision_id"],
             venue=data["venue"],
-            side=Side(data["side"]),
+            side=Side[data["side"]],
             quantity=_in_range(data["quantity"], "tapeline.orders.Fill.quantity"),
             price=_in_range(data["price"], "tapeline.orders.Fill.price"),
             commission=_in_range(data["commission"], "tapeline.orders.Fill.commission"),
             currency=data["currency"],
-            liquidity_side=LiquiditySide(data["liquidity_side"]),
+            liquidity_side=LiquiditySide[data["liquidity_side"]],
             arrival_price=_in_range(data["arrival_price"], "tapeline.orders.Fill.arrival_price"),
             leaves_quantity=_in_range(
                 data["leaves_quantity"], "tapeline.orders.Fill.leaves_quantity"
@@ -434,7 +434,7 @@ class VenueCommand:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
             command_id=data["command_id"],
-            kind=CommandKind(data["kind"]),
+            kind=CommandKind[data["kind"]],
             venue=data["venue"],
             child_index=data["child_index"],
             client_order_id=data["client_order_id"],
@@ -515,8 +515,8 @@ class OrderUpdate:
             instrument_id=data["instrument_id"],
             approval_id=data["approval_id"],
             decision_id=data["decision_id"],
-            status=OrderStatus(data["status"]),
-            previous_status=OrderStatus(data["previous_status"]),
+            status=OrderStatus[data["status"]],
+            previous_status=OrderStatus[data["previous_status"]],
             is_terminal=data["is_terminal"],
             code=data["code"],
             reason=data["reason"],
@@ -621,7 +621,7 @@ class VenueReport:
             report_id=data["report_id"],
             account_id=data["account_id"],
             venue=data["venue"],
-            kind=ReportKind(data["kind"]),
+            kind=ReportKind[data["kind"]],
             client_order_id=data["client_order_id"],
             venue_order_id=data["venue_order_id"],
             trade_id=data["trade_id"],
@@ -637,7 +637,7 @@ class VenueReport:
             currency=data["currency"],
             liquidity_side=None
             if data["liquidity_side"] is None
-            else LiquiditySide(data["liquidity_side"]),
+            else LiquiditySide[data["liquidity_side"]],
             reason=data["reason"],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],

@@ -97,7 +97,7 @@ class Denial:
             account_id=data["account_id"],
             group_id=data["group_id"],
             instrument_id=data["instrument_id"],
-            code=DenialCode(data["code"]),
+            code=DenialCode[data["code"]],
             measured=None
             if data["measured"] is None
             else _in_range(data["measured"], "tapeline.risk.Denial.measured"),
@@ -157,7 +157,7 @@ class LimitWarning:
         """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
         return cls(
             account_id=data["account_id"],
-            code=DenialCode(data["code"]),
+            code=DenialCode[data["code"]],
             measured=_in_range(data["measured"], "tapeline.risk.LimitWarning.measured"),
             limit=_in_range(data["limit"], "tapeline.risk.LimitWarning.limit"),
             reason=data["reason"],
@@ -302,7 +302,7 @@ class PortfolioSnapshot:
                 data["pending_exposure"], "tapeline.risk.PortfolioSnapshot.pending_exposure"
             ),
             open_order_count=data["open_order_count"],
-            trading_state=TradingState(data["trading_state"]),
+            trading_state=TradingState[data["trading_state"]],
             positions=tuple([PositionSnapshot.from_avro(item) for item in data["positions"]])
             if data["positions"]
             else (),
@@ -369,7 +369,7 @@ class TradingStateChanged:
         return cls(
             account_id=data["account_id"],
             scope=data["scope"],
-            state=TradingState(data["state"]),
+            state=TradingState[data["state"]],
             sequence=data["sequence"],
             reason=data["reason"],
             ts_event_ns=data["ts_event_ns"],

@@ -173,13 +173,13 @@ class Decoder:
         """A record, or DecodeError."""
         if value is None:
             raise DecodeError("EMPTY", "the message has no value")
+        schema = self._schemas.get(value[:HEADER_BYTES])
+        if schema is not None:
+            record = _read(value, HEADER_BYTES, schema.parsed, schema, None)
+            if self._is_canonical and encode_body(record) != value[HEADER_BYTES:]:
+                raise DecodeError("NOT_CANONICAL", f"{schema.name} has more than one encoding")
+            return record
         if len(value) >= HEADER_BYTES and value[:2] == MARKER:
-            schema = self._schemas.get(value[:HEADER_BYTES])
-            if schema is not None:
-                record = _read(value, HEADER_BYTES, schema.parsed, schema, None)
-                if self._is_canonical and encode_body(record) != value[HEADER_BYTES:]:
-                    raise DecodeError("NOT_CANONICAL", f"{schema.name} has more than one encoding")
-                return record
             return self._decode_foreign(value, value[:HEADER_BYTES], HEADER_BYTES)
         if value[:1] == b"\x00" and len(value) >= 5 and self._resolve_confluent is not None:
             return self._decode_foreign(value, value[:5], 5)

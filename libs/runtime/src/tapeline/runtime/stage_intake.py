@@ -50,11 +50,10 @@ class SessionClock:
 
     def stamp(self, record: Any, offset: int, append_ms: int) -> int:
         """Session time of the next record."""
-        if isinstance(record, Watermark):
+        if type(record) is Watermark:
             self._now_ns = max(self._now_ns, record.ts_event_ns)
             self._watermarks.append((offset, self._now_ns))
-        own_ns = int(getattr(record, "ts_event_ns", append_ms * MILLISECOND_NS))
-        return self._now_ns or own_ns
+        return self._now_ns or int(getattr(record, "ts_event_ns", append_ms * MILLISECOND_NS))
 
     def at(self, offset: int) -> int:
         """Session time in front of an offset; what lies before it is forgotten."""
@@ -72,20 +71,21 @@ class StageIntake:
         prefix: str,
         resolve: Callable[[int], dict[str, Any] | None],
     ) -> None:
-        self._names = {prefix + name: name for name in names}
-        self._decoders = {
-            prefix + name: Decoder(
-                TOPICS[name].records, resolve, is_canonical=not TOPICS[name].is_bulk
+        self._topics = {
+            prefix + name: (
+                name,
+                TOPICS[name].is_bulk,
+                Decoder(TOPICS[name].records, resolve, is_canonical=not TOPICS[name].is_bulk),
             )
             for name in names
         }
 
     def input_of(self, consumed: Consumed, clock: SessionClock) -> Input:
         """An input; raises DecodeError."""
-        record = self._decoders[consumed.topic].decode(consumed.value)
-        name = self._names[consumed.topic]
+        name, is_bulk, decoder = self._topics[consumed.topic]
+        record = decoder.decode(consumed.value)
         session_ns = clock.stamp(record, consumed.offset, consumed.timestamp)
-        if not consumed.headers and TOPICS[name].is_bulk:
+        if is_bulk and not consumed.headers:
             return BulkInput(
                 record=record,
                 topic=name,
@@ -94,7 +94,7 @@ class StageIntake:
                 session_ns=session_ns,
             )
         headers = dict(consumed.headers)
-        kind = Input if "event_id" in headers or not TOPICS[name].is_bulk else BulkInput
+        kind = Input if "event_id" in headers or not is_bulk else BulkInput
         return kind(
             record=record,
             topic=name,
