@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +20,34 @@ from tapeline.backtest.run_replay import RunReplay, name_of, replay_run
 from tapeline.cli.records import TopicRecords, utc
 from tapeline.cli.runs import Run
 from tapeline.contracts import topics
-from tapeline.contracts.orders import Fill
+from tapeline.contracts.orders import ApprovedOrder, Fill
 from tapeline.runtime import clock
+from tapeline.runtime.keys import SEAL_FOLDER, KeyRing
 from tapeline.runtime.settings import KafkaSettings
+from tapeline.runtime.signing import seal_verdict
 
 if TYPE_CHECKING:
     from tapeline.cli.session import Session
 
 DIGEST_SHOWN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seals:
+    """Signatures of recorded approvals, verified with the keys that are still there."""
+
+    verified: int
+    unknown: int
+    """signed with a key that is gone"""
+    wrong: int
+
+    @property
+    def line(self) -> str:
+        """In one line."""
+        text = f"approvals: {self.verified:,} signatures verified"
+        if self.unknown:
+            text += f", {self.unknown:,} signed with keys that are gone"
+        return text + (f", {self.wrong:,} WRONG" if self.wrong else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +57,7 @@ class Proof:
     report: Report
     lineage: Lineage | None
     replay: RunReplay
+    seals: Seals
 
     @property
     def audit_ok(self) -> bool:
@@ -101,7 +123,10 @@ def prove(session: Session, records: TopicRecords, console: Console) -> Proof:
         lineage = traced(session.run, settings, endpoints.database_url, order_id)
     console.print("  replaying the run from its topics", style="dim")
     return Proof(
-        report=report, lineage=lineage, replay=replay(session.run, settings, session.folder)
+        report=report,
+        lineage=lineage,
+        replay=replay(session.run, settings),
+        seals=verified_seals(records, session.folder),
     )
 
 
@@ -117,7 +142,18 @@ def traced(run: Run, settings: KafkaSettings, database_url: str, order_id: str) 
         return trace(database_url, run.name, order_id, bulk)
 
 
-def replay(run: Run, settings: KafkaSettings, _folder: Path) -> RunReplay:
+def verified_seals(records: TopicRecords, folder: Path) -> Seals:
+    """Verifies every recorded approval's signature."""
+    ring = KeyRing.from_folder(folder / "keys" / SEAL_FOLDER)
+    verdicts = Counter(
+        seal_verdict(found.record, ring)
+        for found in records.all(topics.APPROVED_ORDERS, ApprovedOrder)
+    )
+    verified, unknown = verdicts.pop("", 0), verdicts.pop("UNKNOWN_KEY", 0)
+    return Seals(verified=verified, unknown=unknown, wrong=verdicts.total())
+
+
+def replay(run: Run, settings: KafkaSettings) -> RunReplay:
     """Replays a run and measures how long that took."""
     started_s = clock.monotonic_s()
     result = asyncio.run(replay_run(settings, run.run_id, run.shards))

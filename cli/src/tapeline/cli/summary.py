@@ -30,6 +30,7 @@ def facts_of(run: Run, watch: Watch, proof: Proof, seconds: float) -> dict[str, 
         "fills came back": bool(tally.records[topics.FILLS]),
         "audit chain verified": proof.audit_ok,
         "one order traced from tick to fill": proof.lineage_ok,
+        "every approval's signature verified": proof.seals.verified == tally.approved > 0,
         "replay equal byte for byte": proof.replay.is_equal,
     }
     if not run.is_paced:
@@ -63,6 +64,7 @@ def facts_of(run: Run, watch: Watch, proof: Proof, seconds: float) -> dict[str, 
         "quarantined": tally.quarantined,
         "audit": proof.audit,
         "replay": replay_facts(proof.replay),
+        "approvals_verified": proof.seals.verified,
         "_tally": tally,
         "_proof": proof,
     }
@@ -115,6 +117,7 @@ def show(facts: dict[str, Any], out: Console) -> None:
     show_lineage(proof, out)
     show_replay(proof.replay, out)
     out.print(proof.audit_line)
+    out.print(proof.seals.line)
     for name, held in facts["checks"].items():
         out.print(f"{'[green]✓[/green]' if held else '[red]✗[/red]'} {name}")
     out.print(f"[dim]{facts['seconds']} s in all[/dim]")

@@ -5,6 +5,7 @@ They import what they play with when they are called: `tapeline --help` must not
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -124,10 +125,12 @@ def replay(
     del recorded  # the only way there is yet
     out = console(is_json=as_json)
     with desk(run) as place:
-        result = proofs.replay(place.run, place.settings, place.folder)
+        result = proofs.replay(place.run, place.settings)
+        seals = proofs.verified_seals(place.records, place.folder)
     if as_json:
-        print_json(proofs.replay_facts(result))
+        print_json({**proofs.replay_facts(result), "approvals": asdict(seals)})
     else:
         proofs.show_replay(result, out)
-    if not result.is_equal:
+        out.print(seals.line)
+    if seals.wrong or not result.is_equal:
         raise typer.Exit(1)
