@@ -20,7 +20,6 @@ MAKE_TARGETS_MAX = 15
 README_LINES_MAX = 60
 APP_LINES_MAX = 130
 LARGER_FILES = {
-    "libs/runtime/src/tapeline/runtime/shard.py": 501,
     "tools/generate_contracts.py": 514,
 }
 MORE_PARAMETERS = {

@@ -5,7 +5,7 @@ An id costs more than decoding a tick, so it is computed when somebody asks for 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.core import Input
@@ -26,36 +26,40 @@ class BulkInput(Input):
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        *,
-        record: Any,
-        topic: str,
-        partition: int = -1,
-        offset: int = -1,
-        event_id: str = "",
-        correlation_id: str = "",
-        session_ns: int = 0,
-        verdict: str = "",
-    ) -> None:
-        """The fields of an input; `event_id` is computed, whatever `replace` hands over.
-
-        Set by the slots themselves: half the time of a frozen dataclass's own way.
-        """
-        _set_record(self, record)
-        _set_topic(self, topic)
-        _set_partition(self, partition)
-        _set_offset(self, offset)
-        _set_correlation_id(self, correlation_id)
-        _set_session_ns(self, session_ns)
-        _set_verdict(self, verdict)
-
     @property
     def event_id(self) -> str:
         """Id of the content, with the place where it is stored."""
         record = self.record
         key = watermark_key(record) if isinstance(record, Watermark) else record.content_key()
         return f"{content_id(key)}@{self.topic}/{self.partition}/{self.offset}"
+
+    @event_id.setter
+    def event_id(self, value: str) -> None:
+        """What a constructor is given; it is computed anyhow."""
+
+
+class Stored(Protocol):
+    """A record as a consumer hands it out."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+
+
+def bulk_input(
+    record: Any, topic: str, stored: Stored, session_ns: int, verdict: str = ""
+) -> BulkInput:
+    """The input of a record without headers, by its slots: half the time of the constructor."""
+    event = BulkInput.__new__(BulkInput)
+    _set_record(event, record)
+    _set_topic(event, topic)
+    _set_partition(event, stored.partition)
+    _set_offset(event, stored.offset)
+    _set_correlation_id(event, "")
+    _set_session_ns(event, session_ns)
+    _set_verdict(event, verdict)
+    return event
 
 
 def watermark_key(record: Watermark) -> str:

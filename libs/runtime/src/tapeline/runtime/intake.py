@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tapeline.contracts import topics
-from tapeline.runtime.bulk import BulkInput
+from tapeline.runtime.bulk import BulkInput, bulk_input
 from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.core import Input, Undecodable
 from tapeline.runtime.ids import content_id
@@ -67,6 +67,8 @@ class Intake:
             verdict = self._verdict(raw.topic, record)
         else:
             verdict = recorded.get(raw.offset, "")
+        if not raw.headers and hasattr(record, "content_key"):
+            return bulk_input(record, raw.topic, raw, session_ns, verdict)
         event_id = raw.header("event_id")
         kind = Input if event_id or not hasattr(record, "content_key") else BulkInput
         return kind(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tapeline.contracts.system import Watermark
 from tapeline.contracts.topics import TOPICS
-from tapeline.runtime.bulk import BulkInput
+from tapeline.runtime.bulk import BulkInput, bulk_input
 from tapeline.runtime.codec import Decoder
 from tapeline.runtime.core import Input
 
@@ -86,13 +86,7 @@ class StageIntake:
         record = decoder.decode(consumed.value)
         session_ns = clock.stamp(record, consumed.offset, consumed.timestamp)
         if is_bulk and not consumed.headers:
-            return BulkInput(
-                record=record,
-                topic=name,
-                partition=consumed.partition,
-                offset=consumed.offset,
-                session_ns=session_ns,
-            )
+            return bulk_input(record, name, consumed, session_ns)
         headers = dict(consumed.headers)
         kind = Input if "event_id" in headers or not is_bulk else BulkInput
         return kind(
