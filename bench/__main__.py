@@ -9,10 +9,15 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench import latency, throughput
+from bench import latency, replay, resources, throughput
 from tapeline.runtime.clock import wall_ns
 
-BENCHMARKS: dict[str, Any] = {"throughput": throughput, "latency": latency}
+BENCHMARKS: dict[str, Any] = {
+    "throughput": throughput,
+    "latency": latency,
+    "replay": replay,
+    "resources": resources,
+}
 
 
 def main() -> None:
