@@ -7,13 +7,13 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 from typing import Any
 
 import uvloop
 
 from bench.bare import BATCH
 from bench.ground import RUN_ID, Ground
+from bench.meter import Meter, Rate
 from tapeline.contracts import topics
 from tapeline.contracts.market import MarkPrice, Trade
 from tapeline.execution import app as execution
@@ -32,30 +32,9 @@ from tapeline.runtime.money import run_money_service
 from tapeline.runtime.outbox import Outbox
 from tapeline.runtime.settings import ServiceSettings
 from tapeline.runtime.shell import Shell, make_shell
-from tapeline.runtime.telemetry import Metrics
+from tapeline.runtime.telemetry import Metrics, configure_logging
 
 INTERVALS_NS = tuple(map(duration_ns, ("1m", "5m", "1h", "1d")))
-
-
-class Meter:
-    """Rate from the first batch to the last, the first batch itself left out."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._seen = 0
-        self._first = 0
-        self._started = 0.0
-        self.per_second = 0.0
-
-    def add(self, number: int) -> bool:
-        """True when everything has been seen."""
-        if not self._seen:
-            self._first, self._started = number, perf_counter()
-        self._seen += number
-        if self._seen < self._count:
-            return False
-        self.per_second = (self._seen - self._first) / (perf_counter() - self._started)
-        return True
 
 
 class NullStage:
@@ -114,44 +93,51 @@ class Metered:
 def service_settings(place: Ground, prefix: str) -> ServiceSettings:
     """Of a process that is no service of its own."""
     return ServiceSettings(
-        kafka_bootstrap_servers=place.kafka.bootstrap_servers, topic_prefix=prefix, run_id=RUN_ID
+        kafka_bootstrap_servers=place.kafka.bootstrap_servers,
+        topic_prefix=prefix,
+        run_id=RUN_ID,
+        log_level="WARNING",
     )
 
 
-def null_stage(place: Ground, prefix: str, count: int, number: int) -> float:
+def null_stage(place: Ground, prefix: str, count: int, number: int) -> Rate:
     """The driver of derived streams alone: consume, decode, make inputs."""
     return _staged(place, prefix, count, NullStage("null"), f"null-{number}")
 
 
-def bars_stage(place: Ground, prefix: str, count: int, number: int) -> float:
+def bars_stage(place: Ground, prefix: str, count: int, number: int) -> Rate:
     """market-data: ticks to bars and marks, both written."""
     return _staged(place, prefix, count, BarsStage(INTERVALS_NS), f"bars-{number}")
 
 
-def _staged(place: Ground, prefix: str, count: int, stage: Any, name: str) -> float:
-    shell = make_shell(service_settings(place, prefix), name)
+def _staged(place: Ground, prefix: str, count: int, stage: Any, name: str) -> Rate:
+    settings = service_settings(place, prefix)
+    configure_logging(settings, name)
+    shell = make_shell(settings, name)
     meter = Meter(count)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_stage(Metered(stage, name, meter, shell), shell))
-    return meter.per_second
+    return meter.rate
 
 
-def outbox(place: Ground, prefix: str, records: Sequence[Trade]) -> float:
+def outbox(place: Ground, prefix: str, records: Sequence[Trade]) -> Rate:
     """What derived streams send: encoded, idempotent, acknowledged a batch at a time."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_sent(place, prefix, records))
 
 
-async def _sent(place: Ground, prefix: str, records: Sequence[Trade]) -> float:
+async def _sent(place: Ground, prefix: str, records: Sequence[Trade]) -> Rate:
     outputs = [
         Output(topic=topics.TICKS, key=record.instrument_id, record=record, event_id="")
         for record in records
     ]
     async with Outbox(service_settings(place, prefix), "bench", Metrics()) as box:
-        started = perf_counter()
+        meter = Meter(len(outputs))
+        meter.add(0)
         for low in range(0, len(outputs), BATCH):
             await box.send(outputs[low : low + BATCH], 0)
-        return len(outputs) / (perf_counter() - started)
+            meter.add(BATCH)
+        return meter.rate
 
 
 class MeteredRisk(RiskCore):
@@ -181,7 +167,7 @@ class MeteredExecution(ExecutionCore):
         return super().evolve(state, event)
 
 
-def risk_on_marks(place: Ground, prefix: str, count: int, shard: int) -> float:
+def risk_on_marks(place: Ground, prefix: str, count: int, shard: int) -> Rate:
     """The money driver with risk's core; each round is a shard of its own over the same topic."""
     settings = RiskSettings(**_money(place, prefix, shard))
     meter = Meter(count)
@@ -189,10 +175,10 @@ def risk_on_marks(place: Ground, prefix: str, count: int, shard: int) -> float:
         risk.make_service(settings), make_core=lambda context: MeteredRisk(context, meter)
     )
     assert run_money_service(service, settings) == 0
-    return meter.per_second
+    return meter.rate
 
 
-def execution_on_ticks(place: Ground, prefix: str, count: int, shard: int) -> float:
+def execution_on_ticks(place: Ground, prefix: str, count: int, shard: int) -> Rate:
     """The money driver with execution's core."""
     settings = ExecutionSettings(**_money(place, prefix, shard))
     meter = Meter(count)
@@ -201,7 +187,7 @@ def execution_on_ticks(place: Ground, prefix: str, count: int, shard: int) -> fl
         make_core=lambda context: MeteredExecution(context, settings.rules(), meter),
     )
     assert run_money_service(service, settings) == 0
-    return meter.per_second
+    return meter.rate
 
 
 def _money(place: Ground, prefix: str, shard: int) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def configuration() -> list[Any]:
     }
     group: dict[str, Any] = {
         "group_id": GROUP,
-        "kind": "ALGORITHMIC",
+        "kind": "MANUAL",
         "implementation": GROUP,
         "account_id": ACCOUNT,
         "universe": "main",

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from bench import bare, drivers
 from bench.ground import Ground, fill, ground
+from bench.meter import Rate
 from bench.records import mark, publish_configuration, trades
 from bench.tables import Result, spread, table
 from tapeline.contracts import topics
@@ -22,7 +23,7 @@ from tapeline.runtime.codec import encode
 from tapeline.runtime.kafka import confluent_config
 
 PREFIX = "throughput."
-Measure = Callable[[int], float]
+Measure = Callable[[int], Rate]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +50,14 @@ def run(options: argparse.Namespace) -> Result:
             spread(row["bare"], "{:,.0f}"),
             spread(row["ours"], "{:,.0f}"),
             spread(row["ratios"]),
+            f"{median(row['bare_cpu_us']):.1f}",
+            f"{median(row['our_cpu_us']):.1f}",
+            f"{row['cpu_ratio']:.2f}",
         ]
         for row in found
     ]
     head = ["", "bare, records/s", "ours, records/s", "ours / bare"]
+    head += ["bare CPU us", "our CPU us", "bare / ours"]
     title = f"Throughput: {count:,} records, {rounds} rounds, median (least to most)"
     print(table(title, head, text), flush=True)
     return {"records": count, "rounds": rounds, "rows": found}
@@ -78,12 +83,12 @@ def _rows(place: Ground, count: int) -> list[tuple[str, Measure, Measure]]:
     records = list(trades(count))
     data = [record.to_avro() for record in records]
 
-    def bare_produce(number: int) -> float:
+    def bare_produce(number: int) -> Rate:
         topic = f"produce-bare-{number}.{topics.TICKS}"
         place.topics(f"produce-bare-{number}.")
         return bare.produce(servers, topic, data, Trade.AVRO)
 
-    def our_produce(number: int) -> float:
+    def our_produce(number: int) -> Rate:
         prefix = f"produce-ours-{number}."
         place.topics(prefix)
         return drivers.outbox(place, prefix, records)
@@ -115,9 +120,20 @@ def _rows(place: Ground, count: int) -> list[tuple[str, Measure, Measure]]:
 
 def _measured(name: str, limit: Measure, ours: Measure, rounds: int) -> Result:
     limit(rounds)  # the broker's page cache and the interpreter, for both
-    row: dict[str, list[float]] = {"bare": [], "ours": []}
+    bare_rates, our_rates = [], []
     for number in range(rounds):
-        row["bare"].append(limit(number))
-        row["ours"].append(ours(number))
-    ratios = [own / base for own, base in zip(row["ours"], row["bare"], strict=True)]
-    return {"name": name, **row, "ratios": ratios, "ratio": median(ratios), "unit": "records/s"}
+        bare_rates.append(limit(number))
+        our_rates.append(ours(number))
+    pairs = list(zip(our_rates, bare_rates, strict=True))
+    ratios = [own.per_second / base.per_second for own, base in pairs]
+    return {
+        "name": name,
+        "bare": [rate.per_second for rate in bare_rates],
+        "ours": [rate.per_second for rate in our_rates],
+        "ratios": ratios,
+        "ratio": median(ratios),
+        "bare_cpu_us": [rate.cpu_us for rate in bare_rates],
+        "our_cpu_us": [rate.cpu_us for rate in our_rates],
+        "cpu_ratio": median(base.cpu_us / own.cpu_us for own, base in pairs),
+        "unit": "records/s",
+    }
