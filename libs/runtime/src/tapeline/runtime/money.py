@@ -119,6 +119,7 @@ class MoneyProcess(Generic[State]):
             }
             for shard in self.settings.shards:
                 self._workers.append(self._start_shard(shard, partitions, reader))
+                self.health.beat()
         except KafkaException as error:
             if isinstance(as_fenced(error), ShardFenced):
                 return self._end_fenced(as_fenced(error))

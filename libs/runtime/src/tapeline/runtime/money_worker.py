@@ -94,6 +94,8 @@ class ShardWorker(threading.Thread, Generic[State]):
 
     def run(self) -> None:
         """The thread: until stopped or failed."""
+        # The other shards of the process recovered since this worker was made.
+        self.last_progress_s = clock.monotonic_s()
         try:
             self._next = dict(self.shard.positions)
             while not self._stopping.is_set():
