@@ -113,7 +113,7 @@ def expected() -> dict[Place, list[bytes]]:
         core = FeedCore(feed.name, "local", COUNT, partition_of, Gate(limits))
         slicer = Slicer(core, 60_000_000_000)
         parts = [slicer.push(raw) async for batch in feed.batches({}) for raw in batch]
-        found = [sent for part in (*parts, slicer.finish()) if part for sent in part.records]
+        found = [sent for part in (*parts, *slicer.finish()) if part for sent in part.records]
         assert core.refused.keys() == {"CROSSED_QUOTE", "DUPLICATE"}
         return found
 

@@ -32,28 +32,40 @@ def trade(after_ns: int, price: float = 100.0, instrument_id: str = "A.X") -> Ra
     )
 
 
-def slices(raws: Sequence[RawRecord], width_ns: int = MINUTE) -> list[Slice]:
+def whole(raws: Sequence[RawRecord], width_ns: int = MINUTE) -> list[Slice]:
     slicer = Slicer(core(), width_ns)
     found = [part for raw in raws if (part := slicer.push(raw)) is not None]
-    last = slicer.finish()
-    return [*found, last] if last is not None else found
+    return [*found, *slicer.finish()]
+
+
+def slices(raws: Sequence[RawRecord]) -> list[Slice]:
+    """Those with data."""
+    return whole(raws)[:-1]
 
 
 def of(part: Slice, kind: type) -> list[Sent]:
     return [sent for sent in part.records if isinstance(sent.record, kind)]
 
 
-def test_slices_end_with_a_watermark_on_every_partition_and_the_last_is_final() -> None:
+def test_slices_end_with_a_watermark_on_every_partition() -> None:
     first, second = slices([trade(0), trade(1), trade(MINUTE)])
     assert [part.number for part in (first, second)] == [1, 2]
     assert [part.end_ns - START for part in (first, second)] == [MINUTE, 2 * MINUTE]
     places = [(sent.topic, sent.partition) for sent in of(first, Watermark)]
     assert places == [("ticks", 0), ("ticks", 1), ("macro", 0)]
     assert first.records[-3:] == tuple(of(first, Watermark))
-    assert {sent.record.is_final for sent in of(first, Watermark)} == {False}
-    assert {sent.record.is_final for sent in of(second, Watermark)} == {True}
     assert {sent.record.ts_event_ns for sent in of(first, Watermark)} == {START + MINUTE}
     assert {sent.record.source for sent in of(first, Watermark)} == {"feed/test"}
+
+
+def test_an_empty_slice_closes_the_run_and_is_the_final_one() -> None:
+    first, second, closing = whole([trade(0), trade(MINUTE)])
+    assert (closing.number, closing.end_ns) == (3, second.end_ns + MINUTE)
+    assert len(closing.records) == len(of(closing, Watermark)) == 3
+    for part in (first, second, closing):
+        is_final = part is closing
+        assert part.is_final == is_final
+        assert {sent.record.is_final for sent in of(part, Watermark)} == {is_final}
 
 
 def test_slices_without_data_do_not_exist() -> None:
@@ -179,15 +191,15 @@ def found_on(sent: list[Sent]) -> Resume:
 def test_a_kill_at_any_point_of_any_partition_loses_and_repeats_nothing(
     plan: list[tuple[int, str, int]], data: st.DataObject
 ) -> None:
-    whole = flat(slices(raws_of(plan)))
+    sent_whole = flat(whole(raws_of(plan)))
     by_place: dict[Place, list[Sent]] = {}
-    for sent in whole:
+    for sent in sent_whole:
         by_place.setdefault((sent.topic, sent.partition), []).append(sent)
     before: dict[Place, list[Sent]] = {}
     for place, sent in by_place.items():
         before[place] = sent[: data.draw(st.integers(0, len(sent)))]
     resume = found_on([sent for part in before.values() for sent in part])
-    for sent in flat(slices(raws_of(plan))):
+    for sent in flat(whole(raws_of(plan))):
         if resume.is_missing(sent):
             before[sent.topic, sent.partition].append(sent)
     for place, sent in by_place.items():

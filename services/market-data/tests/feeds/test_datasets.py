@@ -32,9 +32,9 @@ async def sent_by(feed: Feed, limits: Limits | None = None) -> tuple[list[Sent],
         for raw in batch:
             part = slicer.push(raw)
             found += part.records if part else ()
-    last = slicer.finish()
-    assert last is not None
-    return [*found, *last.records], core.refused
+    last = [one for part in slicer.finish() for one in part.records]
+    assert last
+    return [*found, *last], core.refused
 
 
 def played(data_dir: Path, name: str, window: tuple[str, str]) -> Feed:

@@ -113,12 +113,13 @@ class Player:
                         await self._release(finished, reporters)
                 await asyncio.sleep(0)
             last = slicer.finish()
-            if last is None:
+            if not last:
                 raise FeedError(
                     f"The feed {self._feed.name} has no record that could be used.",
                     f"Check its options; refused were {self.core.refused or 'none'}.",
                 )
-            await self._release(last, reporters)
+            for finished in last:
+                await self._release(finished, reporters)
         finally:
             await asyncio.to_thread(reporters.close)
 

@@ -8,7 +8,9 @@ Invariants:
 - feed_sequence is the number of the record in the source, refused ones included, so that a second
   reading of a recorded feed numbers it the same.
 - Slices follow each other in event time and never go back: a record older than the open slice
-  belongs to it. Slices without an accepted record do not exist.
+  belongs to it. Slices without an accepted record do not exist, but for the last one: it is empty
+  and closes the run, so that what comes back from a later service, such as the fills of the last
+  slice with data, is taken in by those before it.
 - The outputs of a paced run depend on the feed and the settings alone. A restart makes them again
   from the start and leaves out what is on the topics already (`Resume`).
 """
@@ -272,9 +274,14 @@ class Slicer:
         self._open.append(judged)
         return finished
 
-    def finish(self) -> Slice | None:
-        """The last slice, or None where no record was accepted."""
-        return self._finished(is_final=True) if self._number else None
+    def finish(self) -> tuple[Slice, ...]:
+        """The last slice with data and the closing one; nothing where no record was accepted."""
+        if not self._number:
+            return ()
+        last = self._finished(is_final=False)
+        self._number += 1
+        self._end_ns += self._width_ns
+        return last, self._finished(is_final=True)
 
     def _finished(self, is_final: bool) -> Slice:
         end_ns = self._end_ns
