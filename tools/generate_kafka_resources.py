@@ -56,7 +56,7 @@ def topic_resource(topic: Topic) -> dict[str, Any]:
         "spec": {
             "partitions": made.num_partitions,
             "replicas": made.replication_factor,
-            "config": {**made.config, "min.insync.replicas": "2"},
+            "config": {**(made.config or {}), "min.insync.replicas": "2"},
         },
     }
 
