@@ -248,3 +248,36 @@ class BrokerKill:
         time.sleep(self.away_s)
         self.kafka.start()
         self.was = clock.monotonic_s() - started_s
+
+
+@dataclass
+class Sniper:
+    """Kills one derived service after the other, each only when the run goes on again."""
+
+    session: DisturbedSession
+    names: list[str]
+    """whom, in this order"""
+    choice: random.Random
+    killed: list[str] = field(default_factory=list)
+    _due_slice: int = 2
+    _due_s: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Everybody was hit."""
+        return not self.names
+
+    def turn(self, progress: Progress) -> None:
+        """One look: strikes when it is time."""
+        if self.is_done or progress.slice < self._due_slice:
+            return
+        if not self._due_s:
+            self._due_s = clock.monotonic_s() + self.choice.uniform(0, MOMENT_S)
+            return
+        child = self.session.child(self.names[0])
+        if clock.monotonic_s() < self._due_s or child is None:
+            return
+        os.kill(child.pid, signal.SIGKILL)
+        self.killed.append(self.names.pop(0))
+        self._due_slice = progress.slice + self.choice.randint(*SLICES_BETWEEN)
+        self._due_s = 0.0

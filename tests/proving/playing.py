@@ -24,7 +24,17 @@ from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.settings import KafkaSettings
 
 PRESET = Path(__file__).parent / "short.toml"
-START, END = "2014-01-01", "2014-06-20"
+LOAD_PRESET = Path(__file__).parent / "load.toml"
+LOAD_OPTIONS = {
+    "seed": "5",
+    "instruments": "SYNA.SIM,SYNB.SIM,SYNC.SIM,SYND.SIM",
+    "seconds": "3600",
+    "rate": "10",
+    "spike_share": "0.0005",
+    "duplicate_share": "0.002",
+    "disorder_share": "0.002",
+}
+START, END = "2014-01-01", "2014-06-19"
 LIMIT_S = 240.0
 """for a whole run on a busy machine; a quiet one needs a tenth"""
 MakeSession = Callable[..., Session]
@@ -106,6 +116,17 @@ def short_source() -> Source:
     )
 
 
+def load_source() -> Source:
+    """An hour of generated ticks, faults among them."""
+    return Source(
+        stem="load",
+        preset=LOAD_PRESET,
+        title="SYNTHETIC prices",
+        is_synthetic=True,
+        feed_options=feed_options(**LOAD_OPTIONS),
+    )
+
+
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Variables for the processes that are started in the block."""
@@ -125,13 +146,14 @@ def play(
     ground: Ground,
     stem: str,
     *,
+    source: Source | None = None,
     variables: Mapping[str, str] | None = None,
     make_session: MakeSession = Session,
     meanwhile: Meanwhile = lambda _session, _progress: True,
     limit_s: float = LIMIT_S,
 ) -> Finished:
-    """Plays the short run to its end, with the services as processes of their own."""
-    source = short_source()
+    """Plays a run, the short one where not said, with the services as processes of their own."""
+    source = source or short_source()
     run, configuration = prepared(ground.home, source, f"{stem}-{ground.token}")
     started_s = clock.monotonic_s()
     servers = {
