@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from samples import sample
 from window_stage import expected_value
 
 from tapeline.cli.stack.kafka import EmbeddedKafka
@@ -23,8 +25,11 @@ from tapeline.cli.stack.testing import jars_cache
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Feature
 from tapeline.runtime.codec import Decoder, encode
-from tapeline.runtime.kafka import confluent_config
-from tapeline.runtime.settings import KafkaSettings
+from tapeline.runtime.core import Output
+from tapeline.runtime.kafka import ClientLost, confluent_config
+from tapeline.runtime.outbox import Outbox
+from tapeline.runtime.settings import KafkaSettings, ServiceSettings
+from tapeline.runtime.telemetry import Metrics
 from tapeline.runtime.topology import Topology, create_topics, delete_topics
 
 HERE = Path(__file__).parent
@@ -47,7 +52,7 @@ class Damage:
     repeated: int
     """one id, same bytes: allowed"""
     silence_s: float
-    """longest time in which a partition with work had no output"""
+    """longest time without output of a partition with work, counted from the last kill in it"""
 
     @property
     def is_none(self) -> bool:
@@ -114,6 +119,7 @@ class Workers:
             "TAPELINE_TOPIC_PREFIX": settings.topic_prefix,
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.kills_ms: list[int] = []
 
     def start(self, name: str) -> None:
         env = {**self._env, "TAPELINE_INSTANCE_ID": name}
@@ -130,6 +136,7 @@ class Workers:
         process = self._processes[name]
         process.send_signal(signal.SIGKILL)
         process.wait()
+        self.kills_ms.append(time.time_ns() // 1_000_000)
         self.start(name)
 
     def stop(self) -> list[int]:
@@ -182,7 +189,9 @@ def read_outputs(settings: KafkaSettings, wanted: int, limit_s: float) -> list[t
     return found
 
 
-def examine(found: Sequence[tuple[str, Seen]], counts: Sequence[int]) -> Damage:
+def examine(
+    found: Sequence[tuple[str, Seen]], counts: Sequence[int], kills_ms: Sequence[int] = ()
+) -> Damage:
     """Compares the outputs with what the inputs must make."""
     decoder = Decoder(("tapeline.agents.Feature",))
     first: dict[str, bytes] = {}
@@ -197,9 +206,9 @@ def examine(found: Sequence[tuple[str, Seen]], counts: Sequence[int]) -> Damage:
         first[cause] = seen.value
         number = int(cause.split("/")[2])
         changed += decoder.decode(seen.value).value != expected_value(number)
-        silence_ms = max(
-            silence_ms, seen.appended_ms - last_ms.get(seen.partition, seen.appended_ms)
-        )
+        since_ms = last_ms.get(seen.partition, seen.appended_ms)
+        since_ms = max([since_ms, *(kill for kill in kills_ms if kill < seen.appended_ms)])
+        silence_ms = max(silence_ms, seen.appended_ms - since_ms)
         last_ms[seen.partition] = seen.appended_ms
     wanted = {event_id(at, number) for at in range(PARTITIONS) for number in range(counts[at])}
     return Damage(len(wanted - first.keys()), changed, repeated, silence_ms / 1000)
@@ -222,7 +231,7 @@ def run_chaos(
         found = read_outputs(settings, sum(counts), catch_up_s)
     finally:
         codes = workers.stop()
-    return examine(found, counts), codes
+    return examine(found, counts, workers.kills_ms), codes
 
 
 @pytest.fixture
@@ -247,33 +256,73 @@ def test_killed_workers_lose_nothing_and_repeat_only_the_same_bytes(
     assert set(codes) <= {0, -signal.SIGTERM}
 
 
+@pytest.fixture(scope="module")
+def own_kafka(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[EmbeddedKafka]:
+    """A broker to be stopped and killed."""
+    folder = tmp_path_factory.mktemp("kafka")
+    with EmbeddedKafka(folder, jars_dir=jars_cache(pytestconfig.rootpath)) as kafka:
+        yield kafka
+
+
 @pytest.mark.kafka
 @pytest.mark.chaos
 def test_a_broker_killed_under_load_and_started_again_costs_no_record_and_no_worker(
-    tmp_path: Path, pytestconfig: pytest.Config
+    own_kafka: EmbeddedKafka, tmp_path: Path
 ) -> None:
-    with EmbeddedKafka(tmp_path / "kafka", jars_dir=jars_cache(pytestconfig.rootpath)) as kafka:
-        settings = KafkaSettings(kafka_bootstrap_servers=kafka.bootstrap_servers, topic_prefix="b.")
-        create_topics(settings, Topology(instrument=PARTITIONS, account=1, service=2))
-        workers = Workers("window_stage.py", settings, tmp_path)
-        workers.start("0")
-        try:
-            with feeding(settings) as counts:
-                assert read_outputs(settings, sum(counts) + 100, limit_s=40)
-                kafka.kill()
-                time.sleep(BROKER_AWAY_S)
-                kafka.start()
-                back_ms = time.time_ns() // 1_000_000
-            found = read_outputs(settings, sum(counts), limit_s=40)
-        finally:
-            codes = workers.stop()
-        damage = examine(found, counts)
+    settings = KafkaSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers, topic_prefix="b.")
+    create_topics(settings, Topology(instrument=PARTITIONS, account=1, service=2))
+    workers = Workers("window_stage.py", settings, tmp_path)
+    workers.start("0")
+    try:
+        with feeding(settings) as counts:
+            assert read_outputs(settings, sum(counts) + 100, limit_s=40)
+            own_kafka.kill()
+            time.sleep(BROKER_AWAY_S)
+            own_kafka.start()
+            back_ms = time.time_ns() // 1_000_000
+        found = read_outputs(settings, sum(counts), limit_s=40)
+    finally:
+        codes = workers.stop()
+    damage = examine(found, counts)
     appended = [seen.appended_ms for _, seen in found]
     wait_ms = min((at - back_ms for at in appended if at > back_ms), default=-1)
     print(damage, codes, f"first output {wait_ms} ms after the broker answered")
     assert not damage.lost
     assert not damage.changed
     assert codes == [0]
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
+def test_what_the_broker_has_not_acknowledged_is_never_reported_as_sent(
+    own_kafka: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServiceSettings(
+        kafka_bootstrap_servers=own_kafka.bootstrap_servers, topic_prefix="s."
+    )
+    create_topics(settings, Topology(instrument=1, account=1, service=2))
+    output = Output(
+        topic=topics.FEATURES,
+        key="k",
+        record=sample("tapeline.agents.Feature"),
+        event_id="e",
+        partition=0,
+    )
+
+    async def send_to_a_frozen_broker() -> None:
+        async with Outbox(settings, "feed", Metrics()) as outbox:
+            assert await outbox.send([output]) == 1
+            os.kill(own_kafka.pid, signal.SIGSTOP)
+            monkeypatch.setattr("tapeline.runtime.outbox.SEND_S", 1.0)
+            await outbox.send([output])
+
+    try:
+        with pytest.raises(ClientLost, match="no acknowledgement"):
+            asyncio.run(send_to_a_frozen_broker())
+    finally:
+        os.kill(own_kafka.pid, signal.SIGCONT)
 
 
 @pytest.mark.kafka

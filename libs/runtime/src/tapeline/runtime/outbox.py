@@ -117,7 +117,7 @@ class Outbox:
             raise ClientLost.because(f"{self._name} gets no acknowledgement", error) from error
         finally:
             for future in pending:
-                if not future.cancel():
+                if not future.cancel() and not future.cancelled():
                     future.exception()  # looked at: one failure has been told
         for topic, count in counts.items():
             self._metrics.produced.labels(topic).inc(count)
