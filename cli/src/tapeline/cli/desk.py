@@ -16,6 +16,7 @@ from tapeline.cli.records import TopicRecords
 from tapeline.cli.runs import Run, RunStore
 from tapeline.cli.stack.errors import StackError
 from tapeline.cli.stack.state import Endpoints, running_endpoints
+from tapeline.contracts import topics
 from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.log_reader import LogReader
 from tapeline.runtime.settings import KafkaSettings
@@ -84,4 +85,7 @@ def desk(name: str = "", *, must_run: bool = False) -> Iterator[Desk]:
 
     with LocalStack(folder) as stack:
         assert stack.endpoints is not None
-        yield Desk(run, stack.endpoints, store.folder(run.name), folder, False)
+        found_run = Desk(run, stack.endpoints, store.folder(run.name), folder, False)
+        # A broker that has just started answers before it knows its partitions; this waits.
+        found_run.records.counts(list(topics.TOPICS))
+        yield found_run

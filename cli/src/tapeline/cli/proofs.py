@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tapeline.audit.anchors import load_anchors
 from tapeline.audit.bulk import KafkaRecords
-from tapeline.audit.keys import load_keys
+from tapeline.audit.inspection import verify_run
 from tapeline.audit.lineage import Lineage, trace
-from tapeline.audit.verify import Report, verify
+from tapeline.audit.settings import AuditSettings
+from tapeline.audit.verify import Report
 from tapeline.backtest.run_replay import RunReplay, name_of, replay_run
 from tapeline.cli.records import TopicRecords, utc
 from tapeline.cli.runs import Run
@@ -104,7 +104,8 @@ def audit_line(report: Report) -> str:
         )
     return (
         f"audit: chains verified, {report.row_count:,} rows and {report.range_count:,} ranges of "
-        f"bulk topics in {report.chain_count:,} chains, {report.anchor_count:,} anchors"
+        f"bulk topics in {report.chain_count:,} chains, {report.anchor_count:,} anchors, "
+        f"{sum(report.pending.values()):,} records not chained yet"
     )
 
 
@@ -114,7 +115,7 @@ def prove(session: Session, records: TopicRecords, console: Console) -> Proof:
     assert endpoints is not None
     settings = session.kafka_settings(endpoints)
     console.print("  verifying the audit chains", style="dim")
-    report = verified(session.run, session.folder, endpoints.database_url)
+    report = verified(session.run, settings, session.folder, endpoints.database_url)
     console.print("  tracing one order from tick to fill", style="dim")
     fills = records.all(topics.FILLS, Fill)
     lineage = None
@@ -130,10 +131,19 @@ def prove(session: Session, records: TopicRecords, console: Console) -> Proof:
     )
 
 
-def verified(run: Run, folder: Path, database_url: str) -> Report:
-    """Walks along the audit chains of a run."""
-    anchors = load_anchors(folder / "anchors", run.name)
-    return verify(database_url, run.name, load_keys(folder / "keys" / "audit"), anchors)
+def verified(run: Run, settings: KafkaSettings, folder: Path, database_url: str) -> Report:
+    """Walks along the audit chains of a run, against the anchors of the file and of the topic; the
+    ranges of bulk topics are compared with what Kafka still holds."""
+    return verify_run(
+        AuditSettings(
+            kafka_bootstrap_servers=settings.kafka_bootstrap_servers,
+            topic_prefix=settings.topic_prefix,
+            run_id=run.name,
+            database_url=database_url,
+            keys_dir=folder / "keys",
+            anchors_dir=folder / "anchors",
+        )
+    )
 
 
 def traced(run: Run, settings: KafkaSettings, database_url: str, order_id: str) -> Lineage | None:

@@ -79,7 +79,9 @@ def verify(run: RunName = "", as_json: AsJson = False) -> None:
     from tapeline.cli import proofs
 
     with desk(run) as place:
-        report = proofs.verified(place.run, place.folder, place.endpoints.database_url)
+        report = proofs.verified(
+            place.run, place.settings, place.folder, place.endpoints.database_url
+        )
     if as_json:
         print_json(proofs.audit_facts(report))
     else:
