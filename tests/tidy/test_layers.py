@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from repository import ROOT
+from repository import ROOT, files
 
 PLANTS = {
     "layers": ("tapeline/accounting/planted.py", "import tapeline.runtime.ids"),
@@ -42,3 +44,16 @@ def test_the_tree_as_it_is_keeps_the_rules(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_every_package_is_in_the_layers_and_checked_for_its_types() -> None:
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    layers = configured["importlinter"]["contracts"][0]["layers"]
+    layered = {name for layer in layers for name in re.split(r"\W+", layer)}
+    typed = {name.removeprefix("tapeline.") for name in configured["mypy"]["packages"]}
+    there = {
+        path.split("/src/tapeline/")[1].split("/")[0]
+        for path in files(".py")
+        if "/src/tapeline/" in path
+    }
+    assert there == layered == typed
