@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ import importlib, importlib.metadata, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 for path in sorted(root.glob("tapeline/**/*.py")):
     parts = path.relative_to(root).with_suffix("").parts
-    if parts[-1] not in ("__main__", "__init__") and "migrations" not in parts:
+    # Fixtures for tests need pytest; migrations run inside alembic.
+    if parts[-1] not in ("__main__", "__init__", "testing") and "migrations" not in parts:
         importlib.import_module(".".join(parts))
 for group in importlib.metadata.entry_points().groups:
     if group.startswith("tapeline."):
@@ -95,21 +97,28 @@ def test_the_images_differ_by_their_packages_alone() -> None:
     assert len({shape(service) for service in SERVICES}) == 1
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder that does not stay: an environment may take a gigabyte."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("service", IMAGES)
-def test_a_service_runs_with_its_own_lock_alone(service: str, tmp_path: Path) -> None:
-    build, target = tmp_path / "build", tmp_path / "opt"
+def test_a_service_runs_with_its_own_lock_alone(service: str, place: Path) -> None:
+    build, target = place / "build", place / "opt"
     build_stage(service, build, target)
     python = target / "bin" / "python"
     site = next((target / "lib").glob("python3*/site-packages"))
-    printed = run([str(python), "-c", IMPORT_ALL, str(site)], tmp_path, 0).stdout.splitlines()
+    printed = run([str(python), "-c", IMPORT_ALL, str(site)], place, 0).stdout.splitlines()
     wanted = [Path(folder).name.replace("-", "_") for folder in own_dependencies(service)]
     assert printed[0].split() == sorted(wanted)
     assert not set(printed[1].split()) & set(DEVELOPMENT)
     arguments, code = COMMANDS[service]
     module = f"tapeline.{service.replace('-', '_')}"
-    done = run([str(python), "-m", module, *arguments], tmp_path, code)
+    done = run([str(python), "-m", module, *arguments], place, code)
     assert "Traceback" not in done.stderr
 
 
