@@ -30,6 +30,7 @@ from tapeline.runtime.topology import TopicUnfit
 START_S: Final = 20.0
 SEND_S: Final = 10.0
 REQUEST_MS: Final = 8_000
+RETRY_BACKOFF_MS: Final = 5
 NO_CORRELATIONS: Final[Mapping[str, str]] = {}
 
 
@@ -57,7 +58,9 @@ class Outbox:
             enable_idempotence=True,
             linger_ms=self._linger_ms,
             request_timeout_ms=REQUEST_MS,
-            retry_backoff_ms=50,
+            # aiokafka waits that long before it looks again at a partition with a batch in flight:
+            # at 50 ms a hop took 50 ms. While the broker is away the stage pauses by itself.
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             metadata_max_age_ms=60_000,
         )
         try:
