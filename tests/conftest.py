@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from proving.playing import Finished, Ground, play, replayed
+from proving.playing import LOAD_LIMIT_S, Finished, Ground, load_source, play, replayed
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +25,9 @@ def ground(
 def undisturbed(ground: Ground) -> Finished:
     """The short run, played once with nothing in its way, and replayed."""
     return replayed(play(ground, "undisturbed"))
+
+
+@pytest.fixture(scope="session")
+def loaded(ground: Ground) -> Finished:
+    """The load run, played once with nothing in its way."""
+    return play(ground, "load", source=load_source(), limit_s=LOAD_LIMIT_S)

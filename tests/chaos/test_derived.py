@@ -12,7 +12,7 @@ import random
 
 import pytest
 from proving.disturbing import DisturbedSession, Sniper
-from proving.playing import Finished, Ground, Progress, load_source, play
+from proving.playing import LOAD_LIMIT_S, Finished, Ground, Progress, load_source, play
 from proving.reading import Seen, committed
 from proving.streams import compare, silences
 
@@ -30,13 +30,6 @@ DOWNSTREAM = (topics.APPROVED_ORDERS, topics.RISK_EVENTS, topics.ORDER_UPDATES, 
 SILENCE_MAX_S = 15.0
 BUSY_LOAD = 2.0
 """runnable processes a processor, beyond which the machine is blamed for its share of a silence"""
-LIMIT_S = 600.0
-
-
-@pytest.fixture(scope="module")
-def whole(ground: Ground) -> Finished:
-    """The load run, undisturbed."""
-    return play(ground, "load", source=load_source(), limit_s=LIMIT_S)
 
 
 def silence_max_s() -> float:
@@ -47,7 +40,7 @@ def silence_max_s() -> float:
 
 @pytest.mark.timeout(900)
 def test_killed_agents_and_market_data_lose_nothing_and_stall_nobody(
-    whole: Finished, ground: Ground
+    loaded: Finished, ground: Ground
 ) -> None:
     seed = int(SEED) if SEED else random.SystemRandom().randrange(10**6)
     print(f"\nTAPELINE_TEST_CHAOS_SEED={seed}")
@@ -69,13 +62,13 @@ def test_killed_agents_and_market_data_lose_nothing_and_stall_nobody(
         source=load_source(),
         make_session=DisturbedSession,
         meanwhile=meanwhile,
-        limit_s=LIMIT_S,
+        limit_s=LOAD_LIMIT_S,
     )
     killed = snipers[0].killed
-    print(f"killed {', '.join(killed)} in {run.seconds:.0f} s; undisturbed {whole.seconds:.0f} s")
+    print(f"killed {', '.join(killed)} in {run.seconds:.0f} s; undisturbed {loaded.seconds:.0f} s")
     assert sum(name in MARKET_DATA for name in killed) >= 6
     assert sum(name in AGENTS for name in killed) >= 6
-    assert_same(run, whole)
+    assert_same(run, loaded)
 
 
 def assert_same(run: Finished, whole: Finished) -> None:

@@ -110,14 +110,15 @@ def examine(found: Mapping[str, Sequence[Seen]], held_open: Collection[str]) -> 
         unanswered=tuple(name for name in decided if not answers[name]),
         answered_twice=repeated(answers),
         invented=tuple(name for name in answers if name not in decided),
-        approved_twice=repeated(
-            Counter(approved.approval.approval_id for approved in approvals)
-            + Counter(approved.order.client_order_id for approved in approvals)
+        approved_twice=(
+            *repeated(Counter(approved.approval.approval_id for approved in approvals)),
+            *repeated(Counter(approved.order.client_order_id for approved in approvals)),
         ),
         unfinished=tuple(name for name in approved_ids if not ends[name] and name not in held_open),
         finished_twice=repeated(ends),
-        filled_twice=repeated(
-            Counter(fill.fill_id for fill in fills) + Counter(fill.trade_id for fill in fills)
+        filled_twice=(
+            *repeated(Counter(fill.fill_id for fill in fills)),
+            *repeated(Counter(fill.trade_id for fill in fills)),
         ),
         misfilled=misfilled(approvals, updates, fills),
         unapproved=tuple(

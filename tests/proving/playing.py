@@ -37,6 +37,7 @@ LOAD_OPTIONS = {
 START, END = "2014-01-01", "2014-06-19"
 LIMIT_S = 240.0
 """for a whole run on a busy machine; a quiet one needs a tenth"""
+LOAD_LIMIT_S = 600.0
 MakeSession = Callable[..., Session]
 Meanwhile = Callable[[Session, "Progress"], bool]
 """Called again and again while the run plays; True: it has nothing more to do."""
