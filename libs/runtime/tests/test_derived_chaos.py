@@ -38,6 +38,7 @@ RATE_PER_S = 400
 KILLS = 6
 KILL_PAUSE_S = 4.0
 BROKER_AWAY_S = 3.0
+GUESTS = 4
 SILENCE_MAX_S = 15.0
 STEP_S = 0.05
 
@@ -110,7 +111,10 @@ def feeding(settings: KafkaSettings) -> Iterator[list[int]]:
 class Workers:
     """Processes of one stage; a killed one is started again at once, as a supervisor does."""
 
-    def __init__(self, script: str, settings: KafkaSettings, logs: Path) -> None:
+    def __init__(
+        self, script: str, settings: KafkaSettings, logs: Path, is_named: bool = True
+    ) -> None:
+        self._is_named = is_named
         self._script = script
         self._logs = logs
         self._env = {
@@ -122,7 +126,7 @@ class Workers:
         self.kills_ms: list[int] = []
 
     def start(self, name: str) -> None:
-        env = {**self._env, "TAPELINE_INSTANCE_ID": name}
+        env = {**self._env, "TAPELINE_INSTANCE_ID": name if self._is_named else ""}
         with (self._logs / f"worker{name}.log").open("ab") as output:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, str(HERE / self._script)],
@@ -138,6 +142,11 @@ class Workers:
         process.wait()
         self.kills_ms.append(time.time_ns() // 1_000_000)
         self.start(name)
+
+    def stop_one(self, name: str) -> int:
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout=30)
 
     def stop(self) -> list[int]:
         for process in self._processes.values():
@@ -254,6 +263,29 @@ def test_killed_workers_lose_nothing_and_repeat_only_the_same_bytes(
     assert damage.is_none, f"seed {seed}: {damage}; logs in {tmp_path}"
     # One that was killed last may still be starting, with nothing open yet.
     assert set(codes) <= {0, -signal.SIGTERM}
+
+
+@pytest.mark.kafka
+@pytest.mark.chaos
+def test_members_that_come_and_go_repeat_and_lose_nothing(
+    run_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    workers = Workers("window_stage.py", run_settings, tmp_path, is_named=False)
+    workers.start("host")
+    try:
+        with feeding(run_settings) as counts:
+            for _ in range(GUESTS):
+                workers.start("guest")
+                time.sleep(KILL_PAUSE_S)
+                assert workers.stop_one("guest") in (0, -signal.SIGTERM)
+        found = read_outputs(run_settings, sum(counts), limit_s=30)
+    finally:
+        codes = workers.stop()
+    damage = examine(found, counts)
+    print(damage)
+    assert damage.is_none
+    assert not damage.repeated
+    assert codes == [0]
 
 
 @pytest.fixture(scope="module")
