@@ -44,7 +44,55 @@ ONE = Decimal(1)
 def answers(decision: Decision) -> Iterable[tuple[str, Any]]:
     """(topic, record): approval, its end, its fill."""
     name = derive_id("naive", GROUP, decision.decision_id, "Order")
-    order = Order(
+    times = {"ts_event_ns": decision.ts_event_ns, "ts_init_ns": decision.ts_event_ns}
+    approved = ApprovedOrder(
+        action=OrderAction.OPEN,
+        order=order_of(decision, name),
+        approval=approval_of(decision, name),
+        **times,
+    )
+    yield topics.APPROVED_ORDERS, approved
+    common = {
+        "client_order_id": name,
+        "venue_order_id": name,
+        "account_id": decision.account_id,
+        "group_id": decision.group_id,
+        "instrument_id": decision.instrument_id,
+        "approval_id": name,
+        "decision_id": decision.decision_id,
+        **times,
+    }
+    update = OrderUpdate(
+        status=OrderStatus.FILLED,
+        previous_status=OrderStatus.SUBMITTED,
+        is_terminal=True,
+        code="",
+        reason="",
+        quantity=ONE,
+        filled_quantity=ONE,
+        **common,
+    )
+    yield topics.ORDER_UPDATES, update
+    fill = Fill(
+        fill_id=name,
+        trade_id=name,
+        venue="NAIVE",
+        side=Side.BUY,
+        quantity=ONE,
+        price=ONE,
+        commission=Decimal(0),
+        currency="USD",
+        liquidity_side=LiquiditySide.TAKER,
+        arrival_price=ONE,
+        leaves_quantity=Decimal(0),
+        **common,
+    )
+    yield topics.FILLS, fill
+
+
+def order_of(decision: Decision, name: str) -> Order:
+    """One unit at market."""
+    return Order(
         client_order_id=name,
         account_id=decision.account_id,
         group_id=decision.group_id,
@@ -58,7 +106,11 @@ def answers(decision: Decision) -> Iterable[tuple[str, Any]]:
         is_post_only=False,
         arrival_price=ONE,
     )
-    approval = Approval(
+
+
+def approval_of(decision: Decision, name: str) -> Approval:
+    """A permission that nobody signed."""
+    return Approval(
         approval_id=name,
         decision_id=decision.decision_id,
         run_id="naive",
@@ -70,51 +122,6 @@ def answers(decision: Decision) -> Iterable[tuple[str, Any]]:
         last_send_ns=decision.ts_event_ns,
         child_count=1,
         mac=b"",
-    )
-    times = {"ts_event_ns": decision.ts_event_ns, "ts_init_ns": decision.ts_event_ns}
-    yield (
-        topics.APPROVED_ORDERS,
-        ApprovedOrder(action=OrderAction.OPEN, order=order, approval=approval, **times),
-    )
-    common = {
-        "client_order_id": name,
-        "venue_order_id": name,
-        "account_id": decision.account_id,
-        "group_id": decision.group_id,
-        "instrument_id": decision.instrument_id,
-        "approval_id": name,
-        "decision_id": decision.decision_id,
-        **times,
-    }
-    yield (
-        topics.ORDER_UPDATES,
-        OrderUpdate(
-            status=OrderStatus.FILLED,
-            previous_status=OrderStatus.SUBMITTED,
-            is_terminal=True,
-            code="",
-            reason="",
-            quantity=ONE,
-            filled_quantity=ONE,
-            **common,
-        ),
-    )
-    yield (
-        topics.FILLS,
-        Fill(
-            fill_id=name,
-            trade_id=name,
-            venue="NAIVE",
-            side=Side.BUY,
-            quantity=ONE,
-            price=ONE,
-            commission=Decimal(0),
-            currency="USD",
-            liquidity_side=LiquiditySide.TAKER,
-            arrival_price=ONE,
-            leaves_quantity=Decimal(0),
-            **common,
-        ),
     )
 
 
