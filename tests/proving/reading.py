@@ -28,6 +28,8 @@ class Seen:
     append_ms: int
     event_id: str
     producer: str
+    step: str
+    """money path: journal sequence, batch, input and output, with dots between"""
     value: bytes
     record: Any
 
@@ -80,6 +82,7 @@ def seen_of(name: str, message: Any, decoder: Decoder) -> Seen:
         append_ms=message.timestamp,
         event_id=headers.get("event_id", ""),
         producer=headers.get("producer", ""),
+        step=headers.get("step", ""),
         value=message.value,
         record=decoder.decode(message.value),
     )
