@@ -117,6 +117,8 @@ class Session:
             **os.environ,
             **self.environment,
             "TAPELINE_HEALTH_PORT_FILE": str(ports / part.name),
+            # A stable name in its consumer group: started again, it has its partitions at once.
+            "TAPELINE_INSTANCE_ID": part.name,
             **part.environment,
         }
         # Bytecode is worth its place: without it every start compiles everything anew.
