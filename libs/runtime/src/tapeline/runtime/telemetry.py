@@ -96,7 +96,11 @@ class _LogFile(RotatingFileHandler):
         if not self.has_complained:
             self.has_complained = True
             error = sys.exc_info()[1]
-            sys.stderr.write(f"The log file {self.baseFilename} cannot be written: {error}\n")
+            sys.stderr.write(
+                f"The log file {self.baseFilename} cannot be written: {error}.\n"
+                "The service goes on without it: free some space there, or point "
+                "TAPELINE_LOG_DIR to another disk and start it again.\n"
+            )
 
     def close(self) -> None:
         # What could not be written cannot be written now; the process ends all the same.
