@@ -205,9 +205,9 @@ class Module:
         if "default" not in field:
             return ""
         value = field["default"]
-        if value == []:
-            return " = ()"
-        return f" = {value!r}"
+        if field["type"] == "bytes":
+            value = value.encode("latin-1")
+        return " = ()" if value == [] else f" = {value!r}"
 
     def record(self, full: str, schema: Schema) -> str:
         """Source of one record."""

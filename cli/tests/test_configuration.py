@@ -10,7 +10,8 @@ import pytest
 from tapeline.cli.configuration import ConfigurationError, duration_ns, key_of, load_configuration
 from tapeline.cli.plan import paced_sources_of, reporters_of
 from tapeline.cli.sources import PRESETS, chosen_source, prepared
-from tapeline.contracts.config import Account, Instrument, Mandate
+from tapeline.contracts.config import Account, Instrument, Limits, Mandate
+from tapeline.contracts.orders import Side
 
 GOOD = """
 [run]
@@ -98,6 +99,70 @@ def test_a_mistake_is_named_with_its_table_and_key(
     with pytest.raises(ConfigurationError, match=message) as caught:
         load_configuration(written(tmp_path, GOOD.replace(before, after)))
     assert caught.value.remedy
+
+
+LIMITED = """
+[default.mandate]
+instruments = ["A.V"]
+confidence_min = 0.1
+decision_age_max_ns = "1m"
+mark_age_max_ns = "1m"
+price_collar = "0.05"
+protective_distance_max = "0.25"
+position_weight_max = "0.05"
+gross_exposure_max = "1"
+leverage_max = "1"
+cash_reserve_min = "0.1"
+daily_loss_max = "0.02"
+drawdown_max = "0.2"
+approval_ttl_ns = "1m"
+allows_short = true
+limits = { spread_max = "0.01", instrument_cooldown_ns = "30s" }
+
+[[mandate]]
+account_id = "P"
+venues = ["V"]
+sides = ["BUY"]
+limits = { spread_max = 0.002, open_orders_max = 5, trades_in_hours = true }
+instrument_limits = { "A.V" = { order_quantity_max = "7" } }
+"""
+
+
+def test_limits_within_records_are_read_and_merged_over_their_defaults(tmp_path: Path) -> None:
+    [mandate] = load_configuration(written(tmp_path, GOOD + LIMITED)).of(Mandate)
+    assert mandate.limits == Limits(
+        spread_max=Decimal("0.002"),
+        instrument_cooldown_ns=30_000_000_000,
+        open_orders_max=5,
+        trades_in_hours=True,
+    )
+    assert mandate.instrument_limits == {"A.V": Limits(order_quantity_max=Decimal(7))}
+    assert (mandate.venues, mandate.sides) == (("V",), (Side.BUY,))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("spread_max = 0.002", "spred_max = 0.002", r"P limits has the unknown setting spred_max"),
+        ("open_orders_max = 5", "open_orders_max = 5.5", r"P limits open_orders_max is 5.5"),
+        ("trades_in_hours = true", "trades_in_hours = 1", r"P limits trades_in_hours is 1"),
+        (
+            "order_quantity_max",
+            "quantity_max",
+            r"instrument_limits.A.V has the unknown setting quantity_max",
+        ),
+        ('"A.V" = {', '"B.V" = {', r"mentions the instrument B.V"),
+        ('venues = ["V"]', 'venues = ["W"]', r"mentions the venue W"),
+        ('sides = ["BUY"]', 'sides = ["LONG"]', r"sides is 'LONG'"),
+        ("limits = { spread_max = 0.002,", "limits = 1 #", r"P limits is 1"),
+    ],
+)
+def test_a_mistake_inside_limits_is_named_too(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    assert before in LIMITED
+    with pytest.raises(ConfigurationError, match=message):
+        load_configuration(written(tmp_path, GOOD + LIMITED.replace(before, after)))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -257,6 +257,7 @@ def hand_made_message(key_id: str) -> bytes:
             long_varint(1) + decimal("110"),
             long_varint(1) + decimal("90"),
             decimal("100.2"),
+            text(""),  # no symbol of the venue's own
         ]
     )
     approval = b"".join(

@@ -2,8 +2,8 @@
 
 Tables are named after the config records; a key that the record does not have, a missing one and a
 value of the wrong kind are refused with the table and the key. [default.instrument] and the like
-hold what the entries of a table have in common. Durations (fields that end in _ns)
-are written like "60s", "1d" or "5m"; money, quantities and rates as strings or numbers.
+hold what the entries of a table have in common, tables within them too. Durations (fields that end
+in _ns) are written like "60s", "1d" or "5m"; money, quantities and rates as strings or numbers.
 
 Errors:
     ConfigurationError  names file, table and key, and what is expected
@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
@@ -30,6 +31,8 @@ KINDS: dict[str, tuple[type[Any], str]] = {
     "group": (config.TradingGroup, "group_id"),
     "trigger": (config.Trigger, "trigger"),
     "mandate": (config.Mandate, "account_id"),
+    "overlay": (config.RiskOverlay, "overlay_id"),
+    "budget": (config.Budget, "budget_id"),
     "watchlist": (config.Watchlist, "universe"),
     "venue": (config.Venue, "venue"),
 }
@@ -89,43 +92,56 @@ def load_configuration(path: Path) -> Configuration:
             )
         listed = entries if isinstance(entries, list) else [entries]
         common = defaults.get(table, {})
-        records += [record_of(table, {**common, **entry}, str(path)) for entry in listed]
+        records += [record_of(table, merged(common, entry), str(path)) for entry in listed]
     _check_references(records, str(path))
     return Configuration(path.stem, settings, tuple(records))
+
+
+def merged(common: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry over what all have in common, tables within tables too: no limit gets lost."""
+    found = {**common, **entry}
+    for key, value in entry.items():
+        if isinstance(value, dict) and isinstance(common.get(key), dict):
+            found[key] = merged(common[key], value)
+    return found
 
 
 def record_of(table: str, entry: Mapping[str, Any], where: str) -> Any:
     """One table as its record; `version` is 1 where it is not given."""
     kind, identity = KINDS[table]
     name = f"[{table}] {entry.get(identity, '?')}"
+    return filled(kind, {"version": 1, **entry}, f"{where}: {name}")
+
+
+def filled(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """A record, or one inside another, with its own defaults for what is not said."""
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = [key for key in entry if key not in fields]
+    unknown = [key for key in values if key not in fields]
     if unknown:
         raise ConfigurationError(
-            f"{where}: {name} has the unknown setting {unknown[0]}.",
+            f"{where} has the unknown setting {unknown[0]}.",
             f"The settings are {', '.join(fields)}.",
         )
-    values = {"version": 1, **entry}
-    missing = [key for key in fields if key not in values]
+    missing = [
+        key
+        for key, field in fields.items()
+        if key not in values and field.default is dataclasses.MISSING
+    ]
     if missing:
-        raise ConfigurationError(
-            f"{where}: {name} lacks {', '.join(missing)}.", "Add what is missing."
-        )
+        raise ConfigurationError(f"{where} lacks {', '.join(missing)}.", "Add what is missing.")
     return kind(
-        **{key: value_of(hints[key], values[key], f"{where}: {name} {key}") for key in fields}
+        **{key: value_of(hints[key], value, f"{where} {key}") for key, value in values.items()}
     )
 
 
 def value_of(kind: Any, value: Any, where: str) -> Any:
     """A TOML value as a field's type."""
-    origin = typing.get_origin(kind)
-    if origin is tuple and isinstance(value, list):
-        inner = typing.get_args(kind)[0]
-        return tuple(value_of(inner, item, where) for item in value)
-    if origin is dict and isinstance(value, dict):
-        inner = typing.get_args(kind)[1]
-        return {key: value_of(inner, item, f"{where}.{key}") for key, item in value.items()}
+    if typing.get_origin(kind) is types.UnionType:
+        # TOML has no null: what may be missing is left out.
+        return value_of(typing.get_args(kind)[0], value, where)
+    if isinstance(value, list | dict):
+        return _table_of(kind, value, where)
     if kind is int and isinstance(value, str):
         return duration_ns(value, where)
     if kind is Decimal and isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -140,7 +156,23 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
         )
     if isinstance(kind, type) and type(value) is kind:
         return value
-    raise ConfigurationError(
+    raise _unlike(kind, value, where)
+
+
+def _table_of(kind: Any, value: list[Any] | dict[str, Any], where: str) -> Any:
+    """A list, a map or a record within a record."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and isinstance(value, list):
+        return tuple(value_of(inner[0], item, where) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: value_of(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return filled(kind, value, where)
+    raise _unlike(kind, value, where)
+
+
+def _unlike(kind: Any, value: Any, where: str) -> ConfigurationError:
+    return ConfigurationError(
         f"{where} is {value!r}.", f"A value of type {getattr(kind, '__name__', kind)} is expected."
     )
 
@@ -189,7 +221,10 @@ def _check_references(records: Iterable[Any], where: str) -> None:
 
 def _references(record: Any) -> Iterable[tuple[str, str]]:
     match record:
-        case config.Instrument() | config.Account():
+        case config.Instrument():
+            yield ("venue", record.venue)
+            yield from (("venue", name) for name in record.venue_symbols or {})
+        case config.Account():
             yield ("venue", record.venue)
         case config.TradingGroup():
             yield ("account", record.account_id)
@@ -200,5 +235,11 @@ def _references(record: Any) -> Iterable[tuple[str, str]]:
         case config.Mandate():
             yield ("account", record.account_id)
             yield from (("instrument", name) for name in record.instruments)
+            yield from (("instrument", name) for name in record.instrument_limits or {})
+            yield from (("venue", name) for name in record.venues or ())
+        case config.RiskOverlay():
+            yield ("account", record.account_id)
+        case config.Budget():
+            yield from (("account", name) for name in record.shares)
         case _:
             return

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -162,6 +162,12 @@ class Decision:
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    run_id: str = ""
+    """the run it is meant for; for signed decisions"""
+    key_id: str = ""
+    """the group's key that signed it; empty for groups of ours"""
+    mac: bytes = b""
+    """HMAC-SHA-256 of the author, 32 bytes; empty for groups of ours"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -208,6 +214,9 @@ class Decision:
             reason=data["reason"],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            run_id=data["run_id"],
+            key_id=data["key_id"],
+            mac=data["mac"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -254,7 +263,14 @@ class Decision:
             "reason": self.reason,
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "run_id": self.run_id,
+            "key_id": self.key_id,
+            "mac": self.mac,
         }
+
+    def without_mac(self) -> Self:
+        """The same record as it is digested: code and key blanked."""
+        return replace(self, mac=b"")
 
 
 class Direction(StrEnum):

@@ -14,6 +14,243 @@ from tapeline.contracts.finite import finite as _finite, in_range as _in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits that several records can set; null sets none. Of all that are set for an order the tightest counts."""
+
+    AVRO: ClassVar[str] = "tapeline.config.Limits"
+
+    order_quantity_min: Decimal | None = None
+    """smallest order that opens anything, units"""
+    order_quantity_max: Decimal | None = None
+    """largest order that opens anything, units"""
+    order_notional_min: Decimal | None = None
+    """smallest order value that opens anything, base currency"""
+    order_notional_max: Decimal | None = None
+    """largest order value that opens anything, base currency"""
+    position_weight_max: Decimal | None = None
+    """largest position in an instrument, share of NAV"""
+    sector_weight_max: Decimal | None = None
+    """largest exposure in a sector, open orders at their worst, share of NAV"""
+    correlation_max: Decimal | None = None
+    """largest correlation of returns with anything held, signed by the direction of both, -1 to 1"""
+    gross_exposure_max: Decimal | None = None
+    """largest gross exposure, multiple of NAV"""
+    net_exposure_max: Decimal | None = None
+    """largest net exposure on either side, open orders at their worst, multiple of NAV"""
+    leverage_max: Decimal | None = None
+    """largest exposure, nothing netted, open orders included, multiple of NAV"""
+    cash_reserve_min: Decimal | None = None
+    """smallest cash, share of NAV"""
+    buying_power_max: Decimal | None = None
+    """largest sum that positions and open orders tie up, fees included, multiple of NAV; 1 for a cash account"""
+    capital_max: Decimal | None = None
+    """largest sum that positions and open orders tie up, base currency"""
+    volume_share_max: Decimal | None = None
+    """largest order with all open ones of its side, share of the average volume of the bars kept"""
+    spread_max: Decimal | None = None
+    """widest spread, share of the mid price"""
+    price_collar: Decimal | None = None
+    """largest distance of a limit or stop price from our mark, fraction"""
+    protective_distance_max: Decimal | None = None
+    """largest distance of a protective level from our mark, fraction"""
+    confidence_min: Decimal | None = None
+    """smallest confidence of a decision, 0 to 1"""
+    daily_loss_max: Decimal | None = None
+    """largest loss since the start of the UTC day, share of the NAV then"""
+    loss_amount_max: Decimal | None = None
+    """largest loss since the start of the UTC day, base currency"""
+    drawdown_max: Decimal | None = None
+    """largest loss from the peak, share of the peak"""
+    decision_age_max_ns: int | None = None
+    """oldest decision, nanoseconds"""
+    mark_age_max_ns: int | None = None
+    """oldest mark, nanoseconds"""
+    instrument_cooldown_ns: int | None = None
+    """least time between two entries of the account in one instrument, nanoseconds"""
+    group_cooldown_ns: int | None = None
+    """least time between two entries of one group, nanoseconds"""
+    trades_per_day_max: int | None = None
+    """most entries of the account in a UTC day"""
+    group_trades_per_day_max: int | None = None
+    """most entries of one group in a UTC day"""
+    open_orders_max: int | None = None
+    """most open orders of the account, this one included"""
+    order_rate_max: int | None = None
+    """most decisions of the account that are looked at in any second"""
+    group_order_rate_max: int | None = None
+    """most decisions of one group that are looked at in any second"""
+    duplicate_window_ns: int | None = None
+    """time in which the same explicit order of a group is not approved again, nanoseconds"""
+    trades_in_hours: bool | None = None
+    """true lets positions be opened in the sessions of the instrument's calendar only"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            order_quantity_min=None
+            if data["order_quantity_min"] is None
+            else _in_range(data["order_quantity_min"], "tapeline.config.Limits.order_quantity_min"),
+            order_quantity_max=None
+            if data["order_quantity_max"] is None
+            else _in_range(data["order_quantity_max"], "tapeline.config.Limits.order_quantity_max"),
+            order_notional_min=None
+            if data["order_notional_min"] is None
+            else _in_range(data["order_notional_min"], "tapeline.config.Limits.order_notional_min"),
+            order_notional_max=None
+            if data["order_notional_max"] is None
+            else _in_range(data["order_notional_max"], "tapeline.config.Limits.order_notional_max"),
+            position_weight_max=None
+            if data["position_weight_max"] is None
+            else _in_range(
+                data["position_weight_max"], "tapeline.config.Limits.position_weight_max"
+            ),
+            sector_weight_max=None
+            if data["sector_weight_max"] is None
+            else _in_range(data["sector_weight_max"], "tapeline.config.Limits.sector_weight_max"),
+            correlation_max=None
+            if data["correlation_max"] is None
+            else _in_range(data["correlation_max"], "tapeline.config.Limits.correlation_max"),
+            gross_exposure_max=None
+            if data["gross_exposure_max"] is None
+            else _in_range(data["gross_exposure_max"], "tapeline.config.Limits.gross_exposure_max"),
+            net_exposure_max=None
+            if data["net_exposure_max"] is None
+            else _in_range(data["net_exposure_max"], "tapeline.config.Limits.net_exposure_max"),
+            leverage_max=None
+            if data["leverage_max"] is None
+            else _in_range(data["leverage_max"], "tapeline.config.Limits.leverage_max"),
+            cash_reserve_min=None
+            if data["cash_reserve_min"] is None
+            else _in_range(data["cash_reserve_min"], "tapeline.config.Limits.cash_reserve_min"),
+            buying_power_max=None
+            if data["buying_power_max"] is None
+            else _in_range(data["buying_power_max"], "tapeline.config.Limits.buying_power_max"),
+            capital_max=None
+            if data["capital_max"] is None
+            else _in_range(data["capital_max"], "tapeline.config.Limits.capital_max"),
+            volume_share_max=None
+            if data["volume_share_max"] is None
+            else _in_range(data["volume_share_max"], "tapeline.config.Limits.volume_share_max"),
+            spread_max=None
+            if data["spread_max"] is None
+            else _in_range(data["spread_max"], "tapeline.config.Limits.spread_max"),
+            price_collar=None
+            if data["price_collar"] is None
+            else _in_range(data["price_collar"], "tapeline.config.Limits.price_collar"),
+            protective_distance_max=None
+            if data["protective_distance_max"] is None
+            else _in_range(
+                data["protective_distance_max"], "tapeline.config.Limits.protective_distance_max"
+            ),
+            confidence_min=None
+            if data["confidence_min"] is None
+            else _in_range(data["confidence_min"], "tapeline.config.Limits.confidence_min"),
+            daily_loss_max=None
+            if data["daily_loss_max"] is None
+            else _in_range(data["daily_loss_max"], "tapeline.config.Limits.daily_loss_max"),
+            loss_amount_max=None
+            if data["loss_amount_max"] is None
+            else _in_range(data["loss_amount_max"], "tapeline.config.Limits.loss_amount_max"),
+            drawdown_max=None
+            if data["drawdown_max"] is None
+            else _in_range(data["drawdown_max"], "tapeline.config.Limits.drawdown_max"),
+            decision_age_max_ns=data["decision_age_max_ns"],
+            mark_age_max_ns=data["mark_age_max_ns"],
+            instrument_cooldown_ns=data["instrument_cooldown_ns"],
+            group_cooldown_ns=data["group_cooldown_ns"],
+            trades_per_day_max=data["trades_per_day_max"],
+            group_trades_per_day_max=data["group_trades_per_day_max"],
+            open_orders_max=data["open_orders_max"],
+            order_rate_max=data["order_rate_max"],
+            group_order_rate_max=data["group_order_rate_max"],
+            duplicate_window_ns=data["duplicate_window_ns"],
+            trades_in_hours=data["trades_in_hours"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "order_quantity_min": None
+            if self.order_quantity_min is None
+            else _in_range(self.order_quantity_min, "tapeline.config.Limits.order_quantity_min"),
+            "order_quantity_max": None
+            if self.order_quantity_max is None
+            else _in_range(self.order_quantity_max, "tapeline.config.Limits.order_quantity_max"),
+            "order_notional_min": None
+            if self.order_notional_min is None
+            else _in_range(self.order_notional_min, "tapeline.config.Limits.order_notional_min"),
+            "order_notional_max": None
+            if self.order_notional_max is None
+            else _in_range(self.order_notional_max, "tapeline.config.Limits.order_notional_max"),
+            "position_weight_max": None
+            if self.position_weight_max is None
+            else _in_range(self.position_weight_max, "tapeline.config.Limits.position_weight_max"),
+            "sector_weight_max": None
+            if self.sector_weight_max is None
+            else _in_range(self.sector_weight_max, "tapeline.config.Limits.sector_weight_max"),
+            "correlation_max": None
+            if self.correlation_max is None
+            else _in_range(self.correlation_max, "tapeline.config.Limits.correlation_max"),
+            "gross_exposure_max": None
+            if self.gross_exposure_max is None
+            else _in_range(self.gross_exposure_max, "tapeline.config.Limits.gross_exposure_max"),
+            "net_exposure_max": None
+            if self.net_exposure_max is None
+            else _in_range(self.net_exposure_max, "tapeline.config.Limits.net_exposure_max"),
+            "leverage_max": None
+            if self.leverage_max is None
+            else _in_range(self.leverage_max, "tapeline.config.Limits.leverage_max"),
+            "cash_reserve_min": None
+            if self.cash_reserve_min is None
+            else _in_range(self.cash_reserve_min, "tapeline.config.Limits.cash_reserve_min"),
+            "buying_power_max": None
+            if self.buying_power_max is None
+            else _in_range(self.buying_power_max, "tapeline.config.Limits.buying_power_max"),
+            "capital_max": None
+            if self.capital_max is None
+            else _in_range(self.capital_max, "tapeline.config.Limits.capital_max"),
+            "volume_share_max": None
+            if self.volume_share_max is None
+            else _in_range(self.volume_share_max, "tapeline.config.Limits.volume_share_max"),
+            "spread_max": None
+            if self.spread_max is None
+            else _in_range(self.spread_max, "tapeline.config.Limits.spread_max"),
+            "price_collar": None
+            if self.price_collar is None
+            else _in_range(self.price_collar, "tapeline.config.Limits.price_collar"),
+            "protective_distance_max": None
+            if self.protective_distance_max is None
+            else _in_range(
+                self.protective_distance_max, "tapeline.config.Limits.protective_distance_max"
+            ),
+            "confidence_min": None
+            if self.confidence_min is None
+            else _in_range(self.confidence_min, "tapeline.config.Limits.confidence_min"),
+            "daily_loss_max": None
+            if self.daily_loss_max is None
+            else _in_range(self.daily_loss_max, "tapeline.config.Limits.daily_loss_max"),
+            "loss_amount_max": None
+            if self.loss_amount_max is None
+            else _in_range(self.loss_amount_max, "tapeline.config.Limits.loss_amount_max"),
+            "drawdown_max": None
+            if self.drawdown_max is None
+            else _in_range(self.drawdown_max, "tapeline.config.Limits.drawdown_max"),
+            "decision_age_max_ns": self.decision_age_max_ns,
+            "mark_age_max_ns": self.mark_age_max_ns,
+            "instrument_cooldown_ns": self.instrument_cooldown_ns,
+            "group_cooldown_ns": self.group_cooldown_ns,
+            "trades_per_day_max": self.trades_per_day_max,
+            "group_trades_per_day_max": self.group_trades_per_day_max,
+            "open_orders_max": self.open_orders_max,
+            "order_rate_max": self.order_rate_max,
+            "group_order_rate_max": self.group_order_rate_max,
+            "duplicate_window_ns": self.duplicate_window_ns,
+            "trades_in_hours": self.trades_in_hours,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A trading account."""
 
@@ -33,6 +270,8 @@ class Account:
     """paper, shadow or live"""
     version: int
     """ascends with every change"""
+    limits: Limits | None = None
+    """limits of the account, whatever its mandate says"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -45,6 +284,7 @@ class Account:
             venue=data["venue"],
             mode=orders.Mode[data["mode"]],
             version=data["version"],
+            limits=None if data["limits"] is None else Limits.from_avro(data["limits"]),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -57,6 +297,7 @@ class Account:
             "venue": self.venue,
             "mode": self.mode.value,
             "version": self.version,
+            "limits": None if self.limits is None else self.limits.to_avro(),
         }
 
 
@@ -71,6 +312,55 @@ class AssetClass(StrEnum):
     CRYPTO = "CRYPTO"
     CRYPTO_PERPETUAL = "CRYPTO_PERPETUAL"
     FUTURE = "FUTURE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A limit wider than an account, split into shares: each account keeps to its own. An account without a share has none of it."""
+
+    AVRO: ClassVar[str] = "tapeline.config.Budget"
+
+    budget_id: str
+    """id"""
+    field: str
+    """name of a limit that is a sum or a count: capital_max, loss_amount_max, trades_per_day_max, open_orders_max, order_rate_max"""
+    currency: str
+    """currency of a sum; empty for a count"""
+    value: Decimal
+    """the whole, in that currency or a number"""
+    shares: dict[str, Decimal]
+    """account -> fraction of the whole; together at most 1"""
+    version: int
+    """ascends with every change"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            budget_id=data["budget_id"],
+            field=data["field"],
+            currency=data["currency"],
+            value=_in_range(data["value"], "tapeline.config.Budget.value"),
+            shares={
+                k: _in_range(item, "tapeline.config.Budget.shares")
+                for k, item in data["shares"].items()
+            },
+            version=data["version"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "budget_id": self.budget_id,
+            "field": self.field,
+            "currency": self.currency,
+            "value": _in_range(self.value, "tapeline.config.Budget.value"),
+            "shares": {
+                k: _in_range(self.shares[k], "tapeline.config.Budget.shares")
+                for k in sorted(self.shares)
+            },
+            "version": self.version,
+        }
 
 
 class GroupKind(StrEnum):
@@ -117,6 +407,12 @@ class Instrument:
     """false takes it out of trading"""
     version: int
     """ascends with every change"""
+    limits: Limits | None = None
+    """limits of every order in the instrument"""
+    venue_symbols: dict[str, str] | None = None
+    """venue -> its symbol, for venues other than the instrument's own"""
+    history_interval_ns: int | None = None
+    """interval of the bars that risk keeps for volume, volatility and correlation, nanoseconds; null for none"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -136,6 +432,9 @@ class Instrument:
             calendar=data["calendar"],
             is_permitted=data["is_permitted"],
             version=data["version"],
+            limits=None if data["limits"] is None else Limits.from_avro(data["limits"]),
+            venue_symbols=data["venue_symbols"],
+            history_interval_ns=data["history_interval_ns"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -155,6 +454,11 @@ class Instrument:
             "calendar": self.calendar,
             "is_permitted": self.is_permitted,
             "version": self.version,
+            "limits": None if self.limits is None else self.limits.to_avro(),
+            "venue_symbols": None
+            if self.venue_symbols is None
+            else {k: self.venue_symbols[k] for k in sorted(self.venue_symbols)},
+            "history_interval_ns": self.history_interval_ns,
         }
 
 
@@ -196,6 +500,14 @@ class Mandate:
     """false denies short positions"""
     version: int
     """ascends with every change"""
+    limits: Limits | None = None
+    """further limits of the account's mandate"""
+    instrument_limits: dict[str, Limits] | None = None
+    """instrument -> limits for it alone"""
+    venues: tuple[str, ...] | None = None
+    """venues where positions may be opened; null for the account's own"""
+    sides: tuple[orders.Side, ...] | None = None
+    """sides on which positions may be opened; null for both"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -229,6 +541,16 @@ class Mandate:
             approval_ttl_ns=data["approval_ttl_ns"],
             allows_short=data["allows_short"],
             version=data["version"],
+            limits=None if data["limits"] is None else Limits.from_avro(data["limits"]),
+            instrument_limits=None
+            if data["instrument_limits"] is None
+            else {k: Limits.from_avro(item) for k, item in data["instrument_limits"].items()},
+            venues=None if data["venues"] is None else tuple(data["venues"]),
+            sides=None
+            if data["sides"] is None
+            else tuple([orders.Side[item] for item in data["sides"]])
+            if data["sides"]
+            else (),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -262,6 +584,12 @@ class Mandate:
             "approval_ttl_ns": self.approval_ttl_ns,
             "allows_short": self.allows_short,
             "version": self.version,
+            "limits": None if self.limits is None else self.limits.to_avro(),
+            "instrument_limits": None
+            if self.instrument_limits is None
+            else {k: self.instrument_limits[k].to_avro() for k in sorted(self.instrument_limits)},
+            "venues": None if self.venues is None else list(self.venues),
+            "sides": None if self.sides is None else [item.value for item in self.sides],
         }
 
 
@@ -283,6 +611,10 @@ class RiskOverlay:
     """no longer applied from then on, nanoseconds UTC"""
     version: int
     """ascends with every change"""
+    instrument_id: str = ""
+    """only this instrument; empty for all"""
+    group_id: str = ""
+    """only this group; empty for all"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -294,6 +626,8 @@ class RiskOverlay:
             value=_in_range(data["value"], "tapeline.config.RiskOverlay.value"),
             expires_ns=data["expires_ns"],
             version=data["version"],
+            instrument_id=data["instrument_id"],
+            group_id=data["group_id"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -305,6 +639,90 @@ class RiskOverlay:
             "value": _in_range(self.value, "tapeline.config.RiskOverlay.value"),
             "expires_ns": self.expires_ns,
             "version": self.version,
+            "instrument_id": self.instrument_id,
+            "group_id": self.group_id,
+        }
+
+
+class SizingMethod(StrEnum):
+    """How large a group's line in an instrument may become. It may grow: an old reader sees UNKNOWN and denies."""
+
+    UNKNOWN = "UNKNOWN"
+    AS_ASKED = "AS_ASKED"
+    FIXED = "FIXED"
+    VOLATILITY_TARGET = "VOLATILITY_TARGET"
+    KELLY = "KELLY"
+    CONFIDENCE = "CONFIDENCE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """How a group's wishes are sized. A rule reduces what is asked for, never raises it."""
+
+    AVRO: ClassVar[str] = "tapeline.config.Sizing"
+
+    method: SizingMethod
+    """rule"""
+    weight_max: Decimal | None = None
+    """largest line in an instrument whatever the rule says, share of NAV"""
+    fixed_weight: Decimal | None = None
+    """for FIXED: the line in an instrument, share of NAV"""
+    fixed_quantity: Decimal | None = None
+    """for FIXED: the line in an instrument, units"""
+    volatility_target: Decimal | None = None
+    """for VOLATILITY_TARGET: standard deviation of the line's return over a year, share of NAV"""
+    kelly_fraction: Decimal | None = None
+    """for KELLY: part of f* that is taken, 0 to 1"""
+    payoff_ratio: Decimal | None = None
+    """for KELLY: gain of a win for one unit lost, where the decision has no protective levels"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            method=SizingMethod[data["method"]],
+            weight_max=None
+            if data["weight_max"] is None
+            else _in_range(data["weight_max"], "tapeline.config.Sizing.weight_max"),
+            fixed_weight=None
+            if data["fixed_weight"] is None
+            else _in_range(data["fixed_weight"], "tapeline.config.Sizing.fixed_weight"),
+            fixed_quantity=None
+            if data["fixed_quantity"] is None
+            else _in_range(data["fixed_quantity"], "tapeline.config.Sizing.fixed_quantity"),
+            volatility_target=None
+            if data["volatility_target"] is None
+            else _in_range(data["volatility_target"], "tapeline.config.Sizing.volatility_target"),
+            kelly_fraction=None
+            if data["kelly_fraction"] is None
+            else _in_range(data["kelly_fraction"], "tapeline.config.Sizing.kelly_fraction"),
+            payoff_ratio=None
+            if data["payoff_ratio"] is None
+            else _in_range(data["payoff_ratio"], "tapeline.config.Sizing.payoff_ratio"),
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "method": self.method.value,
+            "weight_max": None
+            if self.weight_max is None
+            else _in_range(self.weight_max, "tapeline.config.Sizing.weight_max"),
+            "fixed_weight": None
+            if self.fixed_weight is None
+            else _in_range(self.fixed_weight, "tapeline.config.Sizing.fixed_weight"),
+            "fixed_quantity": None
+            if self.fixed_quantity is None
+            else _in_range(self.fixed_quantity, "tapeline.config.Sizing.fixed_quantity"),
+            "volatility_target": None
+            if self.volatility_target is None
+            else _in_range(self.volatility_target, "tapeline.config.Sizing.volatility_target"),
+            "kelly_fraction": None
+            if self.kelly_fraction is None
+            else _in_range(self.kelly_fraction, "tapeline.config.Sizing.kelly_fraction"),
+            "payoff_ratio": None
+            if self.payoff_ratio is None
+            else _in_range(self.payoff_ratio, "tapeline.config.Sizing.payoff_ratio"),
         }
 
 
@@ -336,6 +754,10 @@ class TradingGroup:
     """false silences it"""
     version: int
     """ascends with every change"""
+    limits: Limits | None = None
+    """limits of the group's decisions"""
+    sizing: Sizing | None = None
+    """how its wishes are sized; null for as asked"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -357,6 +779,8 @@ class TradingGroup:
             parameters=data["parameters"],
             is_enabled=data["is_enabled"],
             version=data["version"],
+            limits=None if data["limits"] is None else Limits.from_avro(data["limits"]),
+            sizing=None if data["sizing"] is None else Sizing.from_avro(data["sizing"]),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -378,6 +802,8 @@ class TradingGroup:
             "parameters": {k: self.parameters[k] for k in sorted(self.parameters)},
             "is_enabled": self.is_enabled,
             "version": self.version,
+            "limits": None if self.limits is None else self.limits.to_avro(),
+            "sizing": None if self.sizing is None else self.sizing.to_avro(),
         }
 
 

@@ -165,6 +165,8 @@ class Order:
     """protective level"""
     arrival_price: Decimal
     """our mark when it was approved"""
+    venue_symbol: str = ""
+    """the instrument's symbol at the venue"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -195,6 +197,7 @@ class Order:
             if data["stop_loss_price"] is None
             else _in_range(data["stop_loss_price"], "tapeline.orders.Order.stop_loss_price"),
             arrival_price=_in_range(data["arrival_price"], "tapeline.orders.Order.arrival_price"),
+            venue_symbol=data["venue_symbol"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -225,6 +228,7 @@ class Order:
             if self.stop_loss_price is None
             else _in_range(self.stop_loss_price, "tapeline.orders.Order.stop_loss_price"),
             "arrival_price": _in_range(self.arrival_price, "tapeline.orders.Order.arrival_price"),
+            "venue_symbol": self.venue_symbol,
         }
 
 

@@ -320,6 +320,7 @@ TOPICS: dict[str, Topic] = {
             "tapeline.config.RiskOverlay",
             "tapeline.config.Watchlist",
             "tapeline.config.Venue",
+            "tapeline.config.Budget",
         ),
         spread="one",
         writers=("gateway", "cli"),
