@@ -27,9 +27,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 LIMIT_S = 180
 NOWHERE = "127.0.0.1:1"
 MESSAGE_LINES_MAX = 4
-leaves_a_run_behind = pytest.mark.xfail(
-    strict=True, reason="the folder of the run is written before its configuration is checked"
-)
 CSV_MAPPING = """
 path = "trades.csv"
 kind = "trades"
@@ -219,7 +216,6 @@ def test_an_unknown_setting_of_market_data_is_named(
     )
 
 
-@leaves_a_run_behind
 def test_an_unknown_setting_of_a_configuration_is_named_and_leaves_nothing(
     servers: dict[str, str], tmp_path: Path
 ) -> None:
@@ -349,7 +345,6 @@ def test_a_service_waits_for_a_broker_and_then_says_that_there_is_none(
     answer.assert_tells(exits.UNAVAILABLE, NOWHERE, "tapeline up", "KAFKA_BOOTSTRAP_SERVERS")
 
 
-@leaves_a_run_behind
 def test_the_demo_says_that_the_broker_it_was_given_is_away_and_leaves_nothing(
     servers: dict[str, str], tmp_path: Path
 ) -> None:

@@ -71,13 +71,28 @@ class Configuration:
 
 def load_configuration(path: Path) -> Configuration:
     """Reads and checks a file."""
+    return parse_configuration(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file."""
     try:
-        data = tomllib.loads(path.read_text())
+        return path.read_text()
     except FileNotFoundError:
         raise ConfigurationError(
             f"There is no configuration file {path}.", "Give the path of an existing one."
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error}.", "Correct the file; it is TOML."
+        ) from error
+
+
+def parse_configuration(text: str, path: Path) -> Configuration:
+    """Checks the text of the file that the errors name."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error}.", "Correct the file; it is TOML."
         ) from error

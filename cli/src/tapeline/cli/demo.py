@@ -117,7 +117,11 @@ def run_demo(
         session.store.end(run, "stopped")
         raise
     except BaseException:
-        session.store.end(run, "failed")
+        if session.stack.endpoints is None:
+            # Without its servers there never was a run.
+            session.store.delete(run.name)
+        else:
+            session.store.end(run, "failed")
         raise
     session.store.end(run, "complete" if facts["ok"] else "failed")
     return facts

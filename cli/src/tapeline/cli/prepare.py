@@ -15,30 +15,19 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from confluent_kafka import KafkaError, Message, Producer
-
 from tapeline.audit.keys import KEY_FOLDER, create_key
 from tapeline.audit.migrate import APP_ROLE, migrate
-from tapeline.cli.configuration import Configuration, key_of, load_configuration
+from tapeline.cli.configuration import load_configuration
+from tapeline.cli.publishing import publish
 from tapeline.cli.sources import PRESETS
-from tapeline.contracts import topics
-from tapeline.runtime.codec import encode
-from tapeline.runtime.exits import UNAVAILABLE, Failure, FileUnusable
-from tapeline.runtime.ids import content_id
-from tapeline.runtime.kafka import confluent_config, wait_for_kafka
+from tapeline.runtime.exits import FileUnusable
+from tapeline.runtime.kafka import wait_for_kafka
 from tapeline.runtime.keys import OPERATOR_FOLDER, SEAL_FOLDER, create_secret, create_signer
 from tapeline.runtime.settings import ServiceSettings, SettingsError, load_settings, main_guard
 from tapeline.runtime.topology import create_topics
 
 OPERATOR = "operator"
 FIRST_KEY = "first"
-FLUSH_S = 30.0
-
-
-class NotTaken(Failure):
-    """Kafka did not take the configuration."""
-
-    exit_code = UNAVAILABLE
 
 
 class PrepareSettings(ServiceSettings):
@@ -65,7 +54,9 @@ def run(arguments: Namespace) -> int:
         made = create_topics(settings, replication_factor=arguments.replication)
         sys.stdout.write(f"topics: {made} made\n")
     if arguments.configuration is not None:
-        sent = publish(settings, load_configuration(_configuration_file(arguments.configuration)))
+        wait_for_kafka(settings)
+        configuration = load_configuration(_configuration_file(arguments.configuration))
+        sent = publish(settings, settings.run_id, configuration)
         sys.stdout.write(f"configuration: {sent} records\n")
     return 0
 
@@ -112,45 +103,6 @@ def with_password(url: str, password: str) -> str:
             "Write postgresql://user@host:port/database.",
         )
     return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
-
-
-def publish(settings: ServiceSettings, configuration: Configuration) -> int:
-    """Sends the records to `config` and returns their number after Kafka has them all."""
-    wait_for_kafka(settings)
-    producer = Producer(confluent_config(settings, enable_idempotence=True))
-    failures: list[str] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failures.append(str(error))
-
-    for record in configuration.records:
-        key = key_of(record)
-        named = f"{settings.run_id}/{key}/{record.version}"
-        producer.produce(
-            settings.topic_prefix + topics.CONFIG,
-            encode(record),
-            key.encode(),
-            0,
-            headers=_headers(settings.run_id, content_id(named)),
-            on_delivery=delivered,
-        )
-    if producer.flush(FLUSH_S) or failures:
-        raise NotTaken(
-            f"Kafka did not take the configuration: {(failures or ['no answer'])[0]}.",
-            "Make the topics first, and check this user's right to write config.",
-        )
-    return len(configuration.records)
-
-
-def _headers(run_id: str, event_id: str) -> list[tuple[str, str | bytes | None]]:
-    return [
-        ("event_id", event_id.encode()),
-        ("causation_id", b""),
-        ("correlation_id", b""),
-        ("producer", b"cli"),
-        ("run_id", run_id.encode()),
-    ]
 
 
 def _configuration_file(named: str) -> Path:

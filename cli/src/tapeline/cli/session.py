@@ -15,12 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaException, Producer
-
 from tapeline.audit.keys import create_key
 from tapeline.audit.migrate import migrate_with_file
-from tapeline.cli.configuration import Configuration, key_of
+from tapeline.cli.configuration import Configuration
 from tapeline.cli.plan import Ground, Part, groups_of, parts_of, shared_environment
+from tapeline.cli.publishing import publish
 from tapeline.cli.runs import OPERATOR, Run, RunStore
 from tapeline.cli.source_watch import SourceWatch
 from tapeline.cli.stack.errors import StackError
@@ -28,12 +27,8 @@ from tapeline.cli.stack.ports import free_port
 from tapeline.cli.stack.stack import LocalStack
 from tapeline.cli.stack.state import Endpoints
 from tapeline.cli.stack.supervisor import Exit, Supervisor
-from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind
 from tapeline.runtime import exits
-from tapeline.runtime.codec import encode
-from tapeline.runtime.ids import content_id
-from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.keys import (
     OPERATOR_FOLDER,
     SEAL_FOLDER,
@@ -45,7 +40,6 @@ from tapeline.runtime.topology import Topology, create_topics
 
 RESTART_S = 0.5
 STARTS_MAX = 8
-FLUSH_S = 20.0
 LAST_LINES = 6
 LAST_CHARACTERS = 400
 
@@ -92,7 +86,7 @@ class Session:
         settings = self.kafka_settings(endpoints)
         self._say("topics and configuration")
         create_topics(settings, self.topology())
-        self._publish_configuration(settings)
+        publish(settings, self.run.run_id, self.configuration)
         self._create_keys()
         ground = Ground(
             endpoints=endpoints,
@@ -138,29 +132,6 @@ class Session:
         return KafkaSettings(
             kafka_bootstrap_servers=endpoints.bootstrap_servers, topic_prefix=self.run.prefix
         )
-
-    def _publish_configuration(self, settings: KafkaSettings) -> None:
-        producer = Producer({**confluent_config(settings), "enable.idempotence": True})
-        failures: list[str] = []
-        for record in self.configuration.records:
-            key = key_of(record)
-            headers: list[tuple[str, str | bytes | None]] = [
-                ("event_id", content_id(f"{self.run.run_id}/{key}/{record.version}").encode()),
-                ("causation_id", b""),
-                ("correlation_id", b""),
-                ("producer", b"cli"),
-                ("run_id", self.run.run_id.encode()),
-            ]
-            producer.produce(
-                self.run.prefix + topics.CONFIG,
-                encode(record),
-                key.encode(),
-                0,
-                headers=headers,
-                on_delivery=lambda error, _message: failures.append(str(error)) if error else None,
-            )
-        if producer.flush(FLUSH_S) or failures:
-            raise KafkaException(failures[0] if failures else "the configuration was not taken")
 
     def _create_keys(self) -> None:
         keys = self.folder / "keys"

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tapeline.cli.configuration import Configuration, load_configuration
+from tapeline.cli.configuration import Configuration, parse_configuration, read_text
 from tapeline.cli.runs import Run, RunStore
 from tapeline.runtime import clock
 from tapeline.runtime.exits import Failure
@@ -96,14 +96,14 @@ def prepared(home: Path, source: Source, stem: str) -> tuple[Run, Configuration]
     """
     store = RunStore(home)
     name = store.new_name(stem)
-    text = source.preset.read_text()
+    text = read_text(source.preset)
     if source.exchange:
         text = text.replace("EXCHANGE", source.exchange.upper())
+    configuration = parse_configuration(text, source.preset)
+    run = _new_run(source, configuration, name, text)
     path = store.folder(name) / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    configuration = load_configuration(path)
-    run = _new_run(source, configuration, name, text)
     store.save(run)
     return run, configuration
 
