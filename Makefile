@@ -36,6 +36,7 @@ check: setup ## Lint, format, types, import rules, schemas fresh, manifests; no 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@MYPYPATH=tests:libs/runtime/tests:tools $(BIN)/mypy --explicit-package-bases bench tests tools
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/generate_contracts.py --check
 	@$(BIN)/python tools/check_manifests.py

@@ -52,7 +52,7 @@ def answers(decision: Decision) -> Iterable[tuple[str, Any]]:
         **times,
     )
     yield topics.APPROVED_ORDERS, approved
-    common = {
+    common: dict[str, Any] = {
         "client_order_id": name,
         "venue_order_id": name,
         "account_id": decision.account_id,

@@ -62,8 +62,9 @@ class Storm:
         if self.broker is None:
             self._begin(session)
         assert self.broker is not None
-        for part in (self.broker, *self.victims):
-            part.turn(progress)
+        self.broker.turn(progress)
+        for victim in self.victims:
+            victim.turn(progress)
         return self.broker.is_done and all(victim.is_done for victim in self.victims)
 
     def _begin(self, session: DisturbedSession) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from proving.oracle import of
@@ -68,12 +68,12 @@ def cheaper(record: Any) -> Any:
 
 def generous_risk(context: Context) -> MoneyCore[Any]:
     """Approves more than it should."""
-    return Tampered(RiskCore(context), enlarged)
+    return cast("MoneyCore[Any]", Tampered(RiskCore(context), enlarged))
 
 
 def cheap_execution(context: Context) -> MoneyCore[Any]:
     """Fills better than the venue did."""
-    return Tampered(ExecutionCore(context), cheaper)
+    return cast("MoneyCore[Any]", Tampered(ExecutionCore(context), cheaper))
 
 
 class ForgetfulRisk(RiskCore):
