@@ -29,10 +29,13 @@ from tapeline.audit.lineage import trace
 from tapeline.audit.queries import counts_by_topic
 from tapeline.audit.verify import verify
 from tapeline.cli.configuration import load_configuration
+from tapeline.cli.records import TopicRecords
 from tapeline.contracts import topics
 from tapeline.contracts.config import Account
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
 from tapeline.contracts.risk import Denial
+from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.log_reader import LogReader
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 EXPECTED = Path(__file__).parent / "expected.json"
@@ -99,6 +102,17 @@ def test_every_decision_is_answered_once_and_every_order_ends_once(
     assert len(of(found[topics.FILLS], Fill)) > len(
         of(found[topics.APPROVED_ORDERS], ApprovedOrder)
     )
+
+
+def test_the_summary_counts_records_and_neither_watermarks_nor_markers(
+    undisturbed: Finished, found: dict[str, list[Seen]]
+) -> None:
+    reader = LogReader(confluent_config(undisturbed.settings), undisturbed.settings.topic_prefix)
+    counts = TopicRecords(reader).counted([topics.FILLS, topics.APPROVED_ORDERS])
+    assert counts == {
+        topics.FILLS: len(of(found[topics.FILLS], Fill)),
+        topics.APPROVED_ORDERS: len(of(found[topics.APPROVED_ORDERS], ApprovedOrder)),
+    }
 
 
 def test_positions_and_cash_are_the_same_to_the_last_unit_in_all_four_places(

@@ -19,7 +19,7 @@ from tapeline.cli.screen import SHOWN, Rates, progress_note, view
 from tapeline.cli.session import Session
 from tapeline.cli.sources import Source
 from tapeline.cli.stack.errors import StackError
-from tapeline.cli.tally import Tally
+from tapeline.cli.tally import WATCHED, Tally
 from tapeline.runtime import clock
 from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.log_reader import LogReader
@@ -44,7 +44,7 @@ class Watch:
         self.prefix = session.run.prefix
         self.records = TopicRecords(LogReader(self.config, self.prefix))
         self.follower = Follower(self.config, self.prefix, self._add)
-        self.rates = Rates(lambda: self.records.counts(list(SHOWN)))
+        self.rates = Rates(self._counts)
         self.started_s = clock.monotonic_s()
         self._moved_s = self.started_s
         self._last = (-1, -1)
@@ -52,6 +52,13 @@ class Watch:
     def _add(self, found: Found) -> None:
         with self.lock:
             self.tally.add(found)
+
+    def _counts(self) -> dict[str, int]:
+        """What the tally has seen, and of bulk topics the offsets."""
+        counts = self.records.counts(list(SHOWN))
+        with self.lock:
+            seen = {name: self.tally.records[name] for name in SHOWN if name in WATCHED}
+        return {**counts, **seen}
 
     def check_progress(self) -> None:
         """Raises DemoStalled when no slice and no record has come for too long."""

@@ -12,6 +12,7 @@ from tapeline.contracts import topics
 from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.log_reader import LogReader
+from tapeline.runtime.slices import WATERMARK_HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,24 @@ class TopicRecords:
             totals[place[0]] += ends[place] - starts[place]
         return totals
 
+    def counted(self, names: list[str]) -> dict[str, int]:
+        """Committed records of each topic; neither watermarks nor transaction markers count."""
+        places = [place for name in names for place in self.places(name)]
+        starts, ends = self._reader.starts(places), self._reader.ends(places)
+        read = self._reader.read({place: (starts[place], ends[place]) for place in places})
+        totals = dict.fromkeys(names, 0)
+        for place, raws in read.items():
+            totals[place[0]] += sum(not is_watermark(raw) for raw in raws)
+        return totals
+
     def latest(self, topic: str, key: Callable[[Any], str]) -> dict[str, Any]:
         """The last record of each key, as compaction would leave it."""
         return {key(item.record): item.record for item in self.all(topic) if item.record}
+
+
+def is_watermark(raw: Raw) -> bool:
+    """Whether a record only says how far its source has come."""
+    return raw.value is not None and raw.value.startswith(WATERMARK_HEADER)
 
 
 def as_plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ def facts_of(run: Run, watch: Watch, proof: Proof, seconds: float) -> dict[str, 
     """Everything the summary shows; plain values."""
     tally = watch.tally
     latency = chain_latency_ms(watch.records, tally.approval_times)
-    counts = watch.records.counts(list(topics.TOPICS))
+    counts = watch.records.counted(list(topics.TOPICS))
     checks = {
         "orders were approved": tally.approved > 0,
         "every approval ended": tally.terminal.total() >= tally.approved,

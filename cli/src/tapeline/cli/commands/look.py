@@ -127,13 +127,16 @@ def latest_portfolios(place: Desk) -> dict[str, PortfolioSnapshot]:
 
 
 def show_topics(run: RunName = "", as_json: AsJson = False) -> None:
-    """List the topics of a run, with their records and who writes them."""
+    """List the topics of a run, how many offsets each holds and who writes them.
+
+    Offsets are records and, where transactions write, a marker each.
+    """
     with desk(run) as place:
         counts = place.records.counts(list(topics.TOPICS))
     if as_json:
         print_json(counts)
         return
-    table = Table("topic", "records", "written by", "what", box=None, pad_edge=False)
+    table = Table("topic", "offsets", "written by", "what", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for name, count in counts.items():
         topic = topics.TOPICS[name]
