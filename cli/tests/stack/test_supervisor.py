@@ -95,7 +95,11 @@ def test_a_child_that_cannot_be_started_leaves_the_others_alone(supervisor: Supe
 
 
 COMMAND = """
-import pathlib, sys
+import pathlib, signal, sys
+# Who runs the tests may ignore some (nohup does), and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 from tapeline.cli.stack.supervisor import Supervisor, ended_by_signals
 with ended_by_signals(), Supervisor(pathlib.Path(sys.argv[1])) as supervisor:
     for name in ("one", "two"):
@@ -115,12 +119,15 @@ def test_no_process_stays_behind_whatever_signal_ends_the_command(
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as command:
-        assert command.stdout is not None
-        pids = [int(word) for word in command.stdout.readline().split()]
-        assert len(pids) == 2
-        guards = [psutil.Process(pid).ppid() for pid in pids]
-        command.send_signal(number)
-        command.wait(10)
+        try:
+            assert command.stdout is not None
+            pids = [int(word) for word in command.stdout.readline().split()]
+            assert len(pids) == 2
+            guards = [psutil.Process(pid).ppid() for pid in pids]
+            command.send_signal(number)
+            command.wait(10)
+        finally:
+            command.kill()
     assert gone(*pids, *guards, within_s=5)
 
 
