@@ -204,9 +204,10 @@ class Module:
         """The default clause of a field."""
         if "default" not in field:
             return ""
-        value = field["default"]
-        if field["type"] == "bytes":
-            value = value.encode("latin-1")
+        value, kind = field["default"], field["type"]
+        if isinstance(kind, str) and kind not in PRIMITIVES:
+            return f" = {self.python_name(kind)}.{value}"
+        value = value.encode("latin-1") if kind == "bytes" else value
         return " = ()" if value == [] else f" = {value!r}"
 
     def record(self, full: str, schema: Schema) -> str:

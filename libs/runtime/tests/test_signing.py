@@ -13,13 +13,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from tapeline.contracts.control import Flatten, ScopeKind, SetTradingState
 from tapeline.contracts.orders import (
+    Algorithm,
     Approval,
     ApprovedOrder,
+    ChildRole,
     CommandKind,
     Mode,
     Order,
     OrderAction,
     OrderType,
+    Schedule,
+    ScheduledChild,
     Side,
     TimeInForce,
     VenueCommand,
@@ -71,7 +75,23 @@ APPROVED = ApprovedOrder(
         issued_ns=1_000,
         expires_ns=2_000,
         last_send_ns=2_000,
-        child_count=1,
+        child_count=2,
+        schedule=Schedule(
+            algorithm=Algorithm.TWAP,
+            end_ns=5_000,
+            children=tuple(
+                ScheduledChild(
+                    role=ChildRole.SLICE,
+                    quantity=D("0.75"),
+                    order_type=OrderType.STOP_LIMIT,
+                    limit_price=D("100.25"),
+                    stop_price=D("100.2"),
+                    send_ns=send_ns,
+                    last_send_ns=4_000,
+                )
+                for send_ns in (1_000, 3_000)
+            ),
+        ),
         mac=b"",
     ),
     ts_event_ns=1_000,
@@ -99,8 +119,23 @@ def mutations(record: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             for inner, changed in mutations(value, f"{name}."):
                 yield inner, replace(record, **{field.name: changed})
             continue
+        if isinstance(value, tuple):
+            for part, other in changed_items(value, name):
+                yield part, replace(record, **{field.name: other})
+            continue
         for other in others(value):
             yield name, replace(record, **{field.name: other})
+
+
+def changed_items(items: tuple[Any, ...], path: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """A tuple of records with one of them changed, left out, repeated or moved."""
+    for place, item in enumerate(items):
+        before, behind = items[:place], items[place + 1 :]
+        for name, other in mutations(item, f"{path}."):
+            yield name, (*before, other, *behind)
+        yield path, (*before, *behind)
+        yield path, (*before, item, item, *behind)
+    yield path, items[::-1]
 
 
 def others(value: object) -> list[object]:
@@ -164,8 +199,10 @@ def test_every_other_value_of_every_field_is_refused() -> None:
     leaves = {
         *(f"order.{field.name}" for field in fields(Order)),
         *(f"approval.{field.name}" for field in fields(Approval)),
+        *(f"approval.schedule.{field.name}" for field in fields(Schedule)),
+        *(f"approval.schedule.children.{field.name}" for field in fields(ScheduledChild)),
         *(field.name for field in fields(ApprovedOrder)),
-    } - {"order", "approval"}
+    } - {"order", "approval", "approval.schedule"}
     assert seen == leaves
 
 
@@ -266,7 +303,8 @@ def hand_made_message(key_id: str) -> bytes:
             long_varint(0),  # PAPER
             text("PAPER-1"),
             text(""),
-            *map(long_varint, (1_000, 2_000, 2_000, 1)),
+            *map(long_varint, (1_000, 2_000, 2_000, 2)),
+            long_varint(1) + hand_made_schedule(),
             text(""),
         ]
     )
@@ -277,6 +315,25 @@ def hand_made_message(key_id: str) -> bytes:
     parts = [len(domain).to_bytes(4, "big"), domain, fingerprint]
     parts += [len(key_id).to_bytes(4, "big"), key_id.encode(), len(body).to_bytes(4, "big"), body]
     return b"".join(parts)
+
+
+def hand_made_schedule() -> bytes:
+    """The schedule's bytes: algorithm, end, one block of two children."""
+    children = [
+        b"".join(
+            [
+                long_varint(2),  # SLICE
+                decimal("0.75"),
+                long_varint(3),  # STOP_LIMIT
+                long_varint(1) + decimal("100.25"),
+                long_varint(1) + decimal("100.2"),
+                long_varint(send_ns) + long_varint(4_000),
+            ]
+        )
+        for send_ns in (1_000, 3_000)
+    ]
+    head = long_varint(2) + long_varint(1) + long_varint(5_000)  # TWAP, and its end
+    return head + long_varint(2) + b"".join(children) + long_varint(0)
 
 
 def openssl_hmac(secret: bytes, message: bytes) -> bytes:

@@ -22,6 +22,7 @@ from execution_samples import (
 
 from tapeline.contracts import topics
 from tapeline.contracts.orders import (
+    Algorithm,
     Approval,
     ApprovedOrder,
     CommandKind,
@@ -30,6 +31,7 @@ from tapeline.contracts.orders import (
     OrderAction,
     OrderType,
     OrderUpdate,
+    Schedule,
     Side,
     TimeInForce,
 )
@@ -88,6 +90,9 @@ def mutations(record: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         elif isinstance(value, str | bytes):
             extra = "x" if isinstance(value, str) else b"x"
             yield name, replace(record, **{field.name: value + extra})  # type: ignore[operator]
+        elif field.name == "schedule":
+            empty = Schedule(algorithm=Algorithm.TWAP, children=())
+            yield name, replace(record, schedule=empty)
         elif value is None:
             number = 7 if field.name.endswith("_ns") else dec(7)
             yield name, replace(record, **{field.name: number})

@@ -133,7 +133,7 @@ class Decision:
     limit_price: Decimal | None = None
     """for LIMIT and STOP_LIMIT, and AMEND"""
     stop_price: Decimal | None = None
-    """for STOP_MARKET and STOP_LIMIT"""
+    """for STOP_MARKET and STOP_LIMIT, and AMEND"""
     time_in_force: orders.TimeInForce
     """how long the order works"""
     expire_time_ns: int | None = None
@@ -143,9 +143,9 @@ class Decision:
     is_post_only: bool
     """never takes liquidity"""
     take_profit_price: Decimal | None = None
-    """protective level"""
+    """protective level: a leg of the order, which closes what it opened"""
     stop_loss_price: Decimal | None = None
-    """protective level"""
+    """protective level: a leg of the order, which closes what it opened"""
     client_order_id: str | None = None
     """the order to cancel or amend"""
     confidence: float
@@ -168,6 +168,16 @@ class Decision:
     """the group's key that signed it; empty for groups of ours"""
     mac: bytes = b""
     """HMAC-SHA-256 of the author, 32 bytes; empty for groups of ours"""
+    algorithm: orders.Algorithm = orders.Algorithm.NONE
+    """for ORDER and TARGET_WEIGHT: how the order is worked"""
+    duration_ns: int | None = None
+    """for algorithms: from approval to the end, nanoseconds"""
+    slice_count: int | None = None
+    """for TWAP: number of slices"""
+    visible_quantity: Decimal | None = None
+    """for ICEBERG: largest part shown at a time"""
+    volume_profile: tuple[Decimal, ...] = ()
+    """for VWAP: expected volume of each slice in proportion, all slices equally long"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -217,6 +227,20 @@ class Decision:
             run_id=data["run_id"],
             key_id=data["key_id"],
             mac=data["mac"],
+            algorithm=orders.Algorithm[data["algorithm"]],
+            duration_ns=data["duration_ns"],
+            slice_count=data["slice_count"],
+            visible_quantity=None
+            if data["visible_quantity"] is None
+            else _in_range(data["visible_quantity"], "tapeline.agents.Decision.visible_quantity"),
+            volume_profile=tuple(
+                [
+                    _in_range(item, "tapeline.agents.Decision.volume_profile")
+                    for item in data["volume_profile"]
+                ]
+            )
+            if data["volume_profile"]
+            else (),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -266,6 +290,16 @@ class Decision:
             "run_id": self.run_id,
             "key_id": self.key_id,
             "mac": self.mac,
+            "algorithm": self.algorithm.value,
+            "duration_ns": self.duration_ns,
+            "slice_count": self.slice_count,
+            "visible_quantity": None
+            if self.visible_quantity is None
+            else _in_range(self.visible_quantity, "tapeline.agents.Decision.visible_quantity"),
+            "volume_profile": [
+                _in_range(item, "tapeline.agents.Decision.volume_profile")
+                for item in self.volume_profile
+            ],
         }
 
     def without_mac(self) -> Self:

@@ -508,6 +508,8 @@ class Mandate:
     """venues where positions may be opened; null for the account's own"""
     sides: tuple[orders.Side, ...] | None = None
     """sides on which positions may be opened; null for both"""
+    order_types: tuple[str, ...] = ()
+    """order types permitted besides MARKET and LIMIT: STOP_MARKET, STOP_LIMIT, TWAP, VWAP, ICEBERG, BRACKET (protective levels)"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -551,6 +553,7 @@ class Mandate:
             else tuple([orders.Side[item] for item in data["sides"]])
             if data["sides"]
             else (),
+            order_types=tuple(data["order_types"]),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -590,6 +593,7 @@ class Mandate:
             else {k: self.instrument_limits[k].to_avro() for k in sorted(self.instrument_limits)},
             "venues": None if self.venues is None else list(self.venues),
             "sides": None if self.sides is None else [item.value for item in self.sides],
+            "order_types": list(self.order_types),
         }
 
 

@@ -38,6 +38,16 @@ class TimeInForce(StrEnum):
     GTD = "GTD"
 
 
+class Algorithm(StrEnum):
+    """How a parent order is worked. It may grow: an old reader sees UNKNOWN and refuses."""
+
+    UNKNOWN = "UNKNOWN"
+    NONE = "NONE"
+    TWAP = "TWAP"
+    VWAP = "VWAP"
+    ICEBERG = "ICEBERG"
+
+
 class Mode(StrEnum):
     """Under which regime an order may be sent."""
 
@@ -47,9 +57,107 @@ class Mode(StrEnum):
     BACKTEST = "BACKTEST"
 
 
+class ChildRole(StrEnum):
+    """What a send is under its approval. It may grow: an old reader sees UNKNOWN and refuses."""
+
+    UNKNOWN = "UNKNOWN"
+    WHOLE = "WHOLE"
+    SLICE = "SLICE"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    STOP_LOSS = "STOP_LOSS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledChild:
+    """One send that an approval covers; its place in the schedule is its child index."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.ScheduledChild"
+
+    role: ChildRole
+    """the whole order, a slice of it, or a protective leg"""
+    quantity: Decimal
+    """of a slice or the whole: what is sent; of a protective leg: the most that may be sent, which is never above what was filled"""
+    order_type: OrderType
+    """how it meets the market"""
+    limit_price: Decimal | None = None
+    """for LIMIT and STOP_LIMIT"""
+    stop_price: Decimal | None = None
+    """for STOP_MARKET and STOP_LIMIT"""
+    send_ns: int
+    """first instant at which it may be sent, session time, nanoseconds UTC"""
+    last_send_ns: int
+    """last instant at which it may be sent, session time, nanoseconds UTC; the largest long for a protective leg, which must not come too late"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            role=ChildRole[data["role"]],
+            quantity=_in_range(data["quantity"], "tapeline.orders.ScheduledChild.quantity"),
+            order_type=OrderType[data["order_type"]],
+            limit_price=None
+            if data["limit_price"] is None
+            else _in_range(data["limit_price"], "tapeline.orders.ScheduledChild.limit_price"),
+            stop_price=None
+            if data["stop_price"] is None
+            else _in_range(data["stop_price"], "tapeline.orders.ScheduledChild.stop_price"),
+            send_ns=data["send_ns"],
+            last_send_ns=data["last_send_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "role": self.role.value,
+            "quantity": _in_range(self.quantity, "tapeline.orders.ScheduledChild.quantity"),
+            "order_type": self.order_type.value,
+            "limit_price": None
+            if self.limit_price is None
+            else _in_range(self.limit_price, "tapeline.orders.ScheduledChild.limit_price"),
+            "stop_price": None
+            if self.stop_price is None
+            else _in_range(self.stop_price, "tapeline.orders.ScheduledChild.stop_price"),
+            "send_ns": self.send_ns,
+            "last_send_ns": self.last_send_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How risk permits a parent order to be worked: every send, with its terms."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.Schedule"
+
+    algorithm: Algorithm
+    """NONE for an order with protective legs"""
+    end_ns: int | None = None
+    """from then on slices that still work are canceled, session time, nanoseconds UTC; null: never"""
+    children: tuple[ScheduledChild, ...]
+    """in the order of their child index; protective legs come last"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            algorithm=Algorithm[data["algorithm"]],
+            end_ns=data["end_ns"],
+            children=tuple([ScheduledChild.from_avro(item) for item in data["children"]])
+            if data["children"]
+            else (),
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "algorithm": self.algorithm.value,
+            "end_ns": self.end_ns,
+            "children": [item.to_avro() for item in self.children],
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """Risk's permission, bound to one order."""
+    """Risk's permission, bound to one order and to its schedule."""
 
     AVRO: ClassVar[str] = "tapeline.orders.Approval"
 
@@ -70,9 +178,11 @@ class Approval:
     expires_ns: int
     """first instant at which it is no longer valid, session time, nanoseconds UTC"""
     last_send_ns: int
-    """last instant at which a child may be sent, session time, nanoseconds UTC"""
+    """last instant at which a slice may be sent, session time, nanoseconds UTC; a plain order is sent before expires_ns"""
     child_count: int
     """number of sends it covers"""
+    schedule: Schedule | None = None
+    """the sends it covers; null: one, the order itself"""
     mac: bytes
     """HMAC-SHA-256, 32 bytes; empty until signed"""
 
@@ -90,6 +200,7 @@ class Approval:
             expires_ns=data["expires_ns"],
             last_send_ns=data["last_send_ns"],
             child_count=data["child_count"],
+            schedule=None if data["schedule"] is None else Schedule.from_avro(data["schedule"]),
             mac=data["mac"],
         )
 
@@ -106,6 +217,7 @@ class Approval:
             "expires_ns": self.expires_ns,
             "last_send_ns": self.last_send_ns,
             "child_count": self.child_count,
+            "schedule": None if self.schedule is None else self.schedule.to_avro(),
             "mac": self.mac,
         }
 
@@ -329,13 +441,19 @@ class Fill:
     liquidity_side: LiquiditySide
     """made or took liquidity"""
     arrival_price: Decimal
-    """our mark when the order was approved"""
+    """our mark when the order was approved; for a protective leg its level"""
     leaves_quantity: Decimal
     """still open after it"""
     ts_event_ns: int
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    parent_order_id: str = ""
+    """client_order_id of the order it is a part of; empty: it is no part"""
+    role: ChildRole = ChildRole.WHOLE
+    """what its order is under the approval"""
+    slippage: Decimal | None = None
+    """price against arrival_price, per unit, in currency: (price - arrival_price) for BUY, (arrival_price - price) for SELL; positive is a loss"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -363,6 +481,11 @@ class Fill:
             ),
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            parent_order_id=data["parent_order_id"],
+            role=ChildRole[data["role"]],
+            slippage=None
+            if data["slippage"] is None
+            else _in_range(data["slippage"], "tapeline.orders.Fill.slippage"),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -390,6 +513,11 @@ class Fill:
             ),
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "parent_order_id": self.parent_order_id,
+            "role": self.role.value,
+            "slippage": None
+            if self.slippage is None
+            else _in_range(self.slippage, "tapeline.orders.Fill.slippage"),
         }
 
 
@@ -432,6 +560,8 @@ class VenueCommand:
     """what risk approved"""
     ts_event_ns: int
     """session time, nanoseconds UTC"""
+    is_amendment: bool = False
+    """true: the order is to get quantity and prices of `approved`; `kind` is QUERY then, so that a reader that knows no amendments changes nothing"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -445,6 +575,7 @@ class VenueCommand:
             quantity=_in_range(data["quantity"], "tapeline.orders.VenueCommand.quantity"),
             approved=ApprovedOrder.from_avro(data["approved"]),
             ts_event_ns=data["ts_event_ns"],
+            is_amendment=data["is_amendment"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -458,6 +589,7 @@ class VenueCommand:
             "quantity": _in_range(self.quantity, "tapeline.orders.VenueCommand.quantity"),
             "approved": self.approved.to_avro(),
             "ts_event_ns": self.ts_event_ns,
+            "is_amendment": self.is_amendment,
         }
 
     def without_mac(self) -> Self:
@@ -507,6 +639,14 @@ class OrderUpdate:
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    parent_order_id: str = ""
+    """client_order_id of the order it is a part of; empty: it is no part"""
+    child_index: int = 0
+    """number of its send under the approval, from 0"""
+    role: ChildRole = ChildRole.WHOLE
+    """what it is under its approval"""
+    protective_filled_quantity: Decimal | None = None
+    """filled by the protective legs of this order so far; null: it has none"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -534,6 +674,15 @@ class OrderUpdate:
             command=None if data["command"] is None else VenueCommand.from_avro(data["command"]),
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            parent_order_id=data["parent_order_id"],
+            child_index=data["child_index"],
+            role=ChildRole[data["role"]],
+            protective_filled_quantity=None
+            if data["protective_filled_quantity"] is None
+            else _in_range(
+                data["protective_filled_quantity"],
+                "tapeline.orders.OrderUpdate.protective_filled_quantity",
+            ),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -561,6 +710,15 @@ class OrderUpdate:
             "command": None if self.command is None else self.command.to_avro(),
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "parent_order_id": self.parent_order_id,
+            "child_index": self.child_index,
+            "role": self.role.value,
+            "protective_filled_quantity": None
+            if self.protective_filled_quantity is None
+            else _in_range(
+                self.protective_filled_quantity,
+                "tapeline.orders.OrderUpdate.protective_filled_quantity",
+            ),
         }
 
     def without_mac(self) -> Self:
@@ -579,6 +737,16 @@ class ReportKind(StrEnum):
     CANCEL_REJECTED = "CANCEL_REJECTED"
     NOT_FOUND = "NOT_FOUND"
     TIMEOUT = "TIMEOUT"
+
+
+class ReportNotice(StrEnum):
+    """What a report says beyond its kind; a reader that does not know it takes the kind alone, which then changes nothing."""
+
+    UNKNOWN = "UNKNOWN"
+    NONE = "NONE"
+    AMENDED = "AMENDED"
+    AMEND_REJECTED = "AMEND_REJECTED"
+    BUSTED = "BUSTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -617,6 +785,8 @@ class VenueReport:
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    notice: ReportNotice = ReportNotice.NONE
+    """what it says beyond its kind: AMENDED and AMEND_REJECTED come with ACCEPTED, BUSTED (the fill of trade_id is void) with FILLED"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -645,6 +815,7 @@ class VenueReport:
             reason=data["reason"],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            notice=ReportNotice[data["notice"]],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -671,4 +842,5 @@ class VenueReport:
             "reason": self.reason,
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "notice": self.notice.value,
         }

@@ -78,6 +78,9 @@ class DenialCode(StrEnum):
     TRADES_PER_DAY = "TRADES_PER_DAY"
     OPEN_ORDERS = "OPEN_ORDERS"
     SIZING = "SIZING"
+    STOP_PRICE = "STOP_PRICE"
+    SCHEDULE = "SCHEDULE"
+    AMENDMENT = "AMENDMENT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
