@@ -231,9 +231,8 @@ class Module:
                 f"            {field['name']}={self.reading(field['type'], source, what)},"
             )
         lines += ["        )", "", "    def to_avro(self) -> dict[str, Any]:"]
-        lines += [
-            '        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""'
-        ]
+        what = "As the Avro writer takes it; raises NotFinite for NaN and infinities."
+        lines += [f'        """{what}"""']
         lines += ["        return {"]
         for field in fields:
             what = f"{full}.{field['name']}"
