@@ -217,3 +217,66 @@ class PositionCorrection:
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueDrift:
+    """A venue and our books disagree, or no longer do. While open, the instrument only reduces for this account; without an instrument, the whole account."""
+
+    AVRO: ClassVar[str] = "tapeline.accounts.VenueDrift"
+
+    drift_id: str
+    """derived from what differs and both figures"""
+    account_id: str
+    """account"""
+    venue: str
+    """venue"""
+    subject: str
+    """what differs: position, cash or order, a slash, its id"""
+    instrument_id: str
+    """symbol and venue, or empty"""
+    ours: Decimal
+    """in our books"""
+    theirs: Decimal
+    """at the venue"""
+    is_open: bool
+    """false: it is settled"""
+    reason: str
+    """evidence"""
+    ts_event_ns: int
+    """when it happened, nanoseconds UTC"""
+    ts_init_ns: int
+    """when the record was created, session time, nanoseconds UTC"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            drift_id=data["drift_id"],
+            account_id=data["account_id"],
+            venue=data["venue"],
+            subject=data["subject"],
+            instrument_id=data["instrument_id"],
+            ours=_in_range(data["ours"], "tapeline.accounts.VenueDrift.ours"),
+            theirs=_in_range(data["theirs"], "tapeline.accounts.VenueDrift.theirs"),
+            is_open=data["is_open"],
+            reason=data["reason"],
+            ts_event_ns=data["ts_event_ns"],
+            ts_init_ns=data["ts_init_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "drift_id": self.drift_id,
+            "account_id": self.account_id,
+            "venue": self.venue,
+            "subject": self.subject,
+            "instrument_id": self.instrument_id,
+            "ours": _in_range(self.ours, "tapeline.accounts.VenueDrift.ours"),
+            "theirs": _in_range(self.theirs, "tapeline.accounts.VenueDrift.theirs"),
+            "is_open": self.is_open,
+            "reason": self.reason,
+            "ts_event_ns": self.ts_event_ns,
+            "ts_init_ns": self.ts_init_ns,
+        }

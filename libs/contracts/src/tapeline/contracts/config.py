@@ -884,6 +884,12 @@ class Venue:
     """largest share of one tick's size that one order takes; 0 for no limit"""
     version: int
     """ascends with every change"""
+    receive_window_ns: int = 60000000000
+    """a request that arrives later than this behind its sending is refused by the venue, nanoseconds"""
+    requests_per_s: int = 10
+    """what we ask of it at most"""
+    address: str = ""
+    """where its adapter finds it, such as a URL; empty: the adapter knows"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -905,6 +911,9 @@ class Venue:
                 data["participation_max"], "tapeline.config.Venue.participation_max"
             ),
             version=data["version"],
+            receive_window_ns=data["receive_window_ns"],
+            requests_per_s=data["requests_per_s"],
+            address=data["address"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -926,6 +935,9 @@ class Venue:
                 self.participation_max, "tapeline.config.Venue.participation_max"
             ),
             "version": self.version,
+            "receive_window_ns": self.receive_window_ns,
+            "requests_per_s": self.requests_per_s,
+            "address": self.address,
         }
 
 

@@ -23,6 +23,73 @@ class ScopeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptVenueTruth:
+    """Sets our books right: the named differences, exactly as they were shown, are booked as corrections."""
+
+    AVRO: ClassVar[str] = "tapeline.control.AcceptVenueTruth"
+
+    command_id: str
+    """single-use id"""
+    scope: ScopeKind
+    """always ACCOUNT"""
+    scope_id: str
+    """account_id"""
+    drift_ids: tuple[str, ...]
+    """differences that are accepted"""
+    expires_ns: int
+    """not executed from then on, nanoseconds UTC"""
+    sequence: int
+    """ascends per scope; a number not above the last is ignored"""
+    operator: str
+    """who"""
+    reason: str
+    """why"""
+    issued_ns: int
+    """when, nanoseconds UTC"""
+    run_id: str
+    """run it is valid for"""
+    key_id: str
+    """the operator's public key"""
+    signature: bytes
+    """Ed25519 over the record without this field"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            command_id=data["command_id"],
+            scope=ScopeKind[data["scope"]],
+            scope_id=data["scope_id"],
+            drift_ids=tuple(data["drift_ids"]),
+            expires_ns=data["expires_ns"],
+            sequence=data["sequence"],
+            operator=data["operator"],
+            reason=data["reason"],
+            issued_ns=data["issued_ns"],
+            run_id=data["run_id"],
+            key_id=data["key_id"],
+            signature=data["signature"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "command_id": self.command_id,
+            "scope": self.scope.value,
+            "scope_id": self.scope_id,
+            "drift_ids": list(self.drift_ids),
+            "expires_ns": self.expires_ns,
+            "sequence": self.sequence,
+            "operator": self.operator,
+            "reason": self.reason,
+            "issued_ns": self.issued_ns,
+            "run_id": self.run_id,
+            "key_id": self.key_id,
+            "signature": self.signature,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelAll:
     """Cancels the open orders of a scope, once."""
 
@@ -142,6 +209,65 @@ class Flatten:
             "scope": self.scope.value,
             "scope_id": self.scope_id,
             "expires_ns": self.expires_ns,
+            "sequence": self.sequence,
+            "operator": self.operator,
+            "reason": self.reason,
+            "issued_ns": self.issued_ns,
+            "run_id": self.run_id,
+            "key_id": self.key_id,
+            "signature": self.signature,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLiveSwitch:
+    """Lets an account trade with real money, or no longer. Without one that says yes, live orders are refused."""
+
+    AVRO: ClassVar[str] = "tapeline.control.SetLiveSwitch"
+
+    scope: ScopeKind
+    """always ACCOUNT"""
+    scope_id: str
+    """account_id"""
+    is_on: bool
+    """true: live orders may leave"""
+    sequence: int
+    """ascends per scope; a number not above the last is ignored"""
+    operator: str
+    """who"""
+    reason: str
+    """why"""
+    issued_ns: int
+    """when, nanoseconds UTC"""
+    run_id: str
+    """run it is valid for"""
+    key_id: str
+    """the operator's public key"""
+    signature: bytes
+    """Ed25519 over the record without this field"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            scope=ScopeKind[data["scope"]],
+            scope_id=data["scope_id"],
+            is_on=data["is_on"],
+            sequence=data["sequence"],
+            operator=data["operator"],
+            reason=data["reason"],
+            issued_ns=data["issued_ns"],
+            run_id=data["run_id"],
+            key_id=data["key_id"],
+            signature=data["signature"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "scope": self.scope.value,
+            "scope_id": self.scope_id,
+            "is_on": self.is_on,
             "sequence": self.sequence,
             "operator": self.operator,
             "reason": self.reason,

@@ -521,6 +521,61 @@ class Fill:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """A command certainly does not live at its venue: it never left, or came too late to count."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.NotSent"
+
+    report_id: str
+    """derived id"""
+    account_id: str
+    """account"""
+    venue: str
+    """venue"""
+    client_order_id: str
+    """our id"""
+    command_id: str
+    """the command"""
+    code: str
+    """why: EXECUTION_*"""
+    reason: str
+    """one sentence"""
+    ts_event_ns: int
+    """when it happened, nanoseconds UTC"""
+    ts_init_ns: int
+    """when the record was created, session time, nanoseconds UTC"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            report_id=data["report_id"],
+            account_id=data["account_id"],
+            venue=data["venue"],
+            client_order_id=data["client_order_id"],
+            command_id=data["command_id"],
+            code=data["code"],
+            reason=data["reason"],
+            ts_event_ns=data["ts_event_ns"],
+            ts_init_ns=data["ts_init_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "report_id": self.report_id,
+            "account_id": self.account_id,
+            "venue": self.venue,
+            "client_order_id": self.client_order_id,
+            "command_id": self.command_id,
+            "code": self.code,
+            "reason": self.reason,
+            "ts_event_ns": self.ts_event_ns,
+            "ts_init_ns": self.ts_init_ns,
+        }
+
+
 class OrderStatus(StrEnum):
     """Order life cycle. Denied = by our side; rejected = by the venue."""
 
@@ -750,6 +805,221 @@ class ReportNotice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TradeBust:
+    """A venue has undone a fill."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.TradeBust"
+
+    report_id: str
+    """derived from the venue's own ids"""
+    account_id: str
+    """account"""
+    venue: str
+    """venue"""
+    client_order_id: str
+    """our id"""
+    trade_id: str
+    """the venue's id of the fill"""
+    price: Decimal
+    """price of the fill"""
+    quantity: Decimal
+    """quantity of the fill"""
+    commission: Decimal
+    """fee of the fill that is given back, in currency"""
+    currency: str
+    """of price and commission"""
+    reason: str
+    """the venue's words, or empty"""
+    ts_event_ns: int
+    """when it happened, nanoseconds UTC"""
+    ts_init_ns: int
+    """when the record was created, session time, nanoseconds UTC"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            report_id=data["report_id"],
+            account_id=data["account_id"],
+            venue=data["venue"],
+            client_order_id=data["client_order_id"],
+            trade_id=data["trade_id"],
+            price=_in_range(data["price"], "tapeline.orders.TradeBust.price"),
+            quantity=_in_range(data["quantity"], "tapeline.orders.TradeBust.quantity"),
+            commission=_in_range(data["commission"], "tapeline.orders.TradeBust.commission"),
+            currency=data["currency"],
+            reason=data["reason"],
+            ts_event_ns=data["ts_event_ns"],
+            ts_init_ns=data["ts_init_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "report_id": self.report_id,
+            "account_id": self.account_id,
+            "venue": self.venue,
+            "client_order_id": self.client_order_id,
+            "trade_id": self.trade_id,
+            "price": _in_range(self.price, "tapeline.orders.TradeBust.price"),
+            "quantity": _in_range(self.quantity, "tapeline.orders.TradeBust.quantity"),
+            "commission": _in_range(self.commission, "tapeline.orders.TradeBust.commission"),
+            "currency": self.currency,
+            "reason": self.reason,
+            "ts_event_ns": self.ts_event_ns,
+            "ts_init_ns": self.ts_init_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueBalance:
+    """Cash as a venue lists it."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.VenueBalance"
+
+    currency: str
+    """currency"""
+    amount: Decimal
+    """signed"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            currency=data["currency"],
+            amount=_in_range(data["amount"], "tapeline.orders.VenueBalance.amount"),
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "currency": self.currency,
+            "amount": _in_range(self.amount, "tapeline.orders.VenueBalance.amount"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueEntry:
+    """Cash that a venue moved by other than a fill."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.VenueEntry"
+
+    entry_id: str
+    """the venue's id of it"""
+    kind: str
+    """deposit, withdrawal, fee or funding"""
+    instrument_id: str
+    """of a funding payment, or empty"""
+    currency: str
+    """currency"""
+    amount: Decimal
+    """signed"""
+    ts_event_ns: int
+    """when it happened, nanoseconds UTC"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            entry_id=data["entry_id"],
+            kind=data["kind"],
+            instrument_id=data["instrument_id"],
+            currency=data["currency"],
+            amount=_in_range(data["amount"], "tapeline.orders.VenueEntry.amount"),
+            ts_event_ns=data["ts_event_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "entry_id": self.entry_id,
+            "kind": self.kind,
+            "instrument_id": self.instrument_id,
+            "currency": self.currency,
+            "amount": _in_range(self.amount, "tapeline.orders.VenueEntry.amount"),
+            "ts_event_ns": self.ts_event_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueOpenOrder:
+    """An open order as a venue lists it."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.VenueOpenOrder"
+
+    client_order_id: str
+    """our id, or empty"""
+    venue_order_id: str
+    """the venue's id"""
+    instrument_id: str
+    """symbol and venue"""
+    quantity: Decimal
+    """ordered"""
+    filled_quantity: Decimal
+    """done so far"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            client_order_id=data["client_order_id"],
+            venue_order_id=data["venue_order_id"],
+            instrument_id=data["instrument_id"],
+            quantity=_in_range(data["quantity"], "tapeline.orders.VenueOpenOrder.quantity"),
+            filled_quantity=_in_range(
+                data["filled_quantity"], "tapeline.orders.VenueOpenOrder.filled_quantity"
+            ),
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "client_order_id": self.client_order_id,
+            "venue_order_id": self.venue_order_id,
+            "instrument_id": self.instrument_id,
+            "quantity": _in_range(self.quantity, "tapeline.orders.VenueOpenOrder.quantity"),
+            "filled_quantity": _in_range(
+                self.filled_quantity, "tapeline.orders.VenueOpenOrder.filled_quantity"
+            ),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenuePosition:
+    """A position as a venue lists it."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.VenuePosition"
+
+    instrument_id: str
+    """symbol and venue"""
+    quantity: Decimal
+    """signed"""
+    price: Decimal | None = None
+    """what the venue values one unit at"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            instrument_id=data["instrument_id"],
+            quantity=_in_range(data["quantity"], "tapeline.orders.VenuePosition.quantity"),
+            price=None
+            if data["price"] is None
+            else _in_range(data["price"], "tapeline.orders.VenuePosition.price"),
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "instrument_id": self.instrument_id,
+            "quantity": _in_range(self.quantity, "tapeline.orders.VenuePosition.quantity"),
+            "price": None
+            if self.price is None
+            else _in_range(self.price, "tapeline.orders.VenuePosition.price"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueReport:
     """An answer of a venue, or the lack of one."""
 
@@ -843,4 +1113,67 @@ class VenueReport:
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
             "notice": self.notice.value,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueStatement:
+    """An account as its venue sees it, asked for behind all fills known by then."""
+
+    AVRO: ClassVar[str] = "tapeline.orders.VenueStatement"
+
+    statement_id: str
+    """derived id"""
+    account_id: str
+    """account"""
+    venue: str
+    """venue"""
+    positions: tuple[VenuePosition, ...]
+    """those that are not zero"""
+    balances: tuple[VenueBalance, ...]
+    """cash by currency"""
+    open_orders: tuple[VenueOpenOrder, ...]
+    """all of the account"""
+    entries: tuple[VenueEntry, ...]
+    """cash moved lately; seen ones come again"""
+    ts_event_ns: int
+    """when it happened, nanoseconds UTC"""
+    ts_init_ns: int
+    """when the record was created, session time, nanoseconds UTC"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            statement_id=data["statement_id"],
+            account_id=data["account_id"],
+            venue=data["venue"],
+            positions=tuple([VenuePosition.from_avro(item) for item in data["positions"]])
+            if data["positions"]
+            else (),
+            balances=tuple([VenueBalance.from_avro(item) for item in data["balances"]])
+            if data["balances"]
+            else (),
+            open_orders=tuple([VenueOpenOrder.from_avro(item) for item in data["open_orders"]])
+            if data["open_orders"]
+            else (),
+            entries=tuple([VenueEntry.from_avro(item) for item in data["entries"]])
+            if data["entries"]
+            else (),
+            ts_event_ns=data["ts_event_ns"],
+            ts_init_ns=data["ts_init_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "statement_id": self.statement_id,
+            "account_id": self.account_id,
+            "venue": self.venue,
+            "positions": [item.to_avro() for item in self.positions],
+            "balances": [item.to_avro() for item in self.balances],
+            "open_orders": [item.to_avro() for item in self.open_orders],
+            "entries": [item.to_avro() for item in self.entries],
+            "ts_event_ns": self.ts_event_ns,
+            "ts_init_ns": self.ts_init_ns,
         }

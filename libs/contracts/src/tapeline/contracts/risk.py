@@ -81,6 +81,7 @@ class DenialCode(StrEnum):
     STOP_PRICE = "STOP_PRICE"
     SCHEDULE = "SCHEDULE"
     AMENDMENT = "AMENDMENT"
+    LIVE_NOT_PERMITTED = "LIVE_NOT_PERMITTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
