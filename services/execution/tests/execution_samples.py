@@ -8,8 +8,20 @@ from decimal import Decimal
 from typing import Any
 
 from tapeline.contracts import topics
+from tapeline.contracts.accounts import (
+    CashAdjustment,
+    FundingPayment,
+    PositionCorrection,
+    VenueDrift,
+)
 from tapeline.contracts.config import Account, AssetClass, Instrument, Venue
-from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.control import (
+    CancelAll,
+    Flatten,
+    ScopeKind,
+    SetLiveSwitch,
+    SetTradingState,
+)
 from tapeline.contracts.market import AggressorSide, Quote, TickOrigin, Trade
 from tapeline.contracts.orders import (
     Approval,
@@ -344,6 +356,43 @@ def ready(rules: Rules | None = None, **venue_changes: Any) -> Driver:
     return driver
 
 
+@dataclass(slots=True)
+class OutsideDriver(Driver):
+    """Steps a core whose venue is reached through an adapter; approvals are for its mode."""
+
+    def step(self, record: Any, verdict: str = "", topic: str = "") -> Sequence[Output]:
+        if isinstance(record, ApprovedOrder) and record.approval.mode is Mode.PAPER:
+            mode = Mode(self.core.context.mode)
+            record = replace(record, approval=replace(record.approval, mode=mode))
+        return Driver.step(self, record, verdict, topic)
+
+
+def outside(mode: Mode = Mode.LIVE, rules: Rules | None = None) -> OutsideDriver:
+    """A driver like `ready`, with a live account that is switched on at an external venue."""
+    core = ExecutionCore(replace(CONTEXT, mode=mode.value), rules or Rules())
+    driver = OutsideDriver(core=core)
+    for record in (account(mode=mode), instrument(), venue(adapter="elsewhere"), live_switch()):
+        driver.step(record)
+    driver.beat()
+    return driver
+
+
+def live_switch(is_on: bool = True, sequence: int = 1, **changes: Any) -> SetLiveSwitch:
+    plain = SetLiveSwitch(
+        scope=ScopeKind.ACCOUNT,
+        scope_id="a1",
+        is_on=is_on,
+        sequence=sequence,
+        operator="op",
+        reason="test",
+        issued_ns=T0,
+        run_id=RUN,
+        key_id="op",
+        signature=b"s",
+    )
+    return replace(plain, **changes)
+
+
 def updates(outputs: Sequence[Output]) -> list[OrderUpdate]:
     return [one.record for one in outputs if isinstance(one.record, OrderUpdate)]
 
@@ -382,11 +431,22 @@ def says(outputs: Sequence[Output]) -> list[str]:
                 lines.append(f"{record.approval_id} {record.status.value}{command}{code}{end}")
             case Incident():
                 lines.append(f"incident {record.code}")
+            case CashAdjustment() | FundingPayment():
+                lines.append(f"cash {record.amount:f} {record.currency}")
+            case PositionCorrection():
+                lines.append(
+                    f"position {record.quantity:f} @ {record.price:f} for {record.group_id}"
+                )
+            case VenueDrift():
+                state = "opened" if record.is_open else "settled"
+                lines.append(f"drift {record.subject} {state}")
     return [_plain(line) for line in lines]
 
 
 def _plain(line: str) -> str:
-    return " ".join(
-        part.rstrip("0").rstrip(".") if "." in part and part.replace(".", "").isdigit() else part
-        for part in line.split(" ")
-    )
+    return " ".join(_short(part) for part in line.split(" "))
+
+
+def _short(part: str) -> str:
+    is_decimal = "." in part and part.strip("-").replace(".", "").isdigit()
+    return part.rstrip("0").rstrip(".") if is_decimal else part

@@ -11,6 +11,7 @@ from execution_samples import (
     CONTEXT,
     T0,
     Driver,
+    account,
     approved,
     cancel,
     dec,
@@ -19,6 +20,7 @@ from execution_samples import (
     instrument,
     limit,
     order,
+    outside,
     ready,
     reports,
     says,
@@ -32,12 +34,10 @@ from tapeline.contracts.orders import Mode, OrderStatus, ReportKind, VenueReport
 from tapeline.execution.core import ExecutionCore
 from tapeline.runtime.core import Input, Pacing, Undecodable
 
-FAR = 10**18
-
 
 def waiting() -> Driver:
     """An order that is on its way to a venue from which only the test reports."""
-    driver = ready(latency_ns=FAR)
+    driver = outside()
     driver.step(approved(limit("o1", "90")))
     return driver
 
@@ -325,28 +325,45 @@ def test_a_loaded_state_goes_on_in_the_same_time_priority() -> None:
     assert said(False) == said(True) == ["z", "a", "m"]
 
 
-def test_outside_of_paper_only_venues_of_this_build_are_reached() -> None:
-    core = ExecutionCore(replace(CONTEXT, mode="SHADOW"))
-    for adapter, expected in (("paper", "SUBMITTED"), ("elsewhere", "DENIED")):
-        driver = Driver(core=core)
-        for event in ready().history[:1]:
-            driver.step(event.record)
-        driver.step(instrument())
-        driver.step(venue(adapter=adapter))
-        driver.beat()
-        said = updates(driver.step(approved(order(), mode=Mode.SHADOW)))
-        assert said[0].status.value == expected
+@pytest.mark.parametrize(
+    ("mode", "adapter", "heard"),
+    [
+        (Mode.PAPER, "paper", 1),
+        (Mode.PAPER, "elsewhere", 1),
+        (Mode.BACKTEST, "elsewhere", 1),
+        (Mode.SHADOW, "paper", 1),
+        (Mode.SHADOW, "elsewhere", 0),
+    ],
+)
+def test_only_outside_of_paper_do_orders_leave_the_core(
+    mode: Mode, adapter: str, heard: int
+) -> None:
+    driver = Driver(core=ExecutionCore(replace(CONTEXT, mode=mode.value)))
+    for record in (account(), instrument(), venue(adapter=adapter)):
+        driver.step(record)
+    driver.beat()
+    said = driver.step(approved(order(), mode=mode))
+    assert updates(said)[0].status is OrderStatus.SUBMITTED
+    assert len(reports(said)) == heard
 
 
 def test_the_inputs_come_in_the_order_that_ties_are_broken_by() -> None:
-    assert [(one.topic, one.is_own, one.pacing) for one in ExecutionCore.inputs] == [
+    inputs = ExecutionCore(CONTEXT).inputs
+    assert [(one.topic, one.is_own, one.pacing) for one in inputs] == [
         (topics.CONTROL, False, Pacing.UNPACED),
         (topics.CONFIG, False, Pacing.UNPACED),
         (topics.APPROVED_ORDERS, True, Pacing.CURRENT),
         (topics.TICKS, False, Pacing.CURRENT),
     ]
-    assert [one.is_critical for one in ExecutionCore.inputs] == [True, True, True, False]
-    assert [one.is_first for one in ExecutionCore.inputs] == [True, False, False, False]
+    assert [one.is_critical for one in inputs] == [True, True, True, False]
+    assert [one.is_first for one in inputs] == [True, False, False, False]
+
+
+def test_outside_of_paper_the_reports_of_the_venues_are_heard_last() -> None:
+    inputs = outside().core.inputs
+    assert inputs[:-1] == ExecutionCore(CONTEXT).inputs
+    assert (inputs[-1].topic, inputs[-1].is_own) == (topics.VENUE_REPORTS, True)
+    assert inputs[-1].is_critical
 
 
 def test_incidents_name_the_record_they_are_about() -> None:

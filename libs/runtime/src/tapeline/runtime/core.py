@@ -137,7 +137,11 @@ class Context:
 class MoneyCore(Protocol[State]):
     """A core of the money path; one instance a shard."""
 
-    inputs: ClassVar[tuple[InputTopic, ...]]
+    @property
+    def inputs(self) -> tuple[InputTopic, ...]:
+        """What it subscribes to; may depend on the mode of the run."""
+        ...
+
     outputs: ClassVar[tuple[str, ...]]
     """account topics it writes on its own partition; recovery reads them back"""
     watermark_topics: ClassVar[tuple[str, ...]]

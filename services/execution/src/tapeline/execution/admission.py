@@ -14,12 +14,12 @@ from typing import Final
 
 from tapeline.contracts.orders import ApprovedOrder, Mode, OrderAction
 from tapeline.contracts.risk import TradingState
-from tapeline.execution import switchboard
+from tapeline.execution import external, switchboard
+from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.execution.state import ExecutionState
 from tapeline.runtime.core import Context, Input
 
 SECOND_NS: Final = 1_000_000_000
-PAPER_ADAPTER: Final = "paper"
 
 
 class Code(StrEnum):
@@ -41,6 +41,8 @@ class Code(StrEnum):
     TRADING_HALTED = "EXECUTION_TRADING_HALTED"
     TRADING_REDUCING = "EXECUTION_TRADING_REDUCING"
     RISK_SILENT = "EXECUTION_RISK_SILENT"
+    LIVE_NOT_PERMITTED = "EXECUTION_LIVE_NOT_PERMITTED"
+    VENUE_NOT_PACED = "EXECUTION_VENUE_NOT_PACED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class Rules:
     """how long past its expiry a used approval is remembered by id"""
     ended_order_kept_ns: int = 10 * SECOND_NS
     """how long an ended order is remembered for what a venue still says about it"""
+    external_order_kept_ns: int = 3600 * SECOND_NS
+    """the same at an external venue, whose fills may be found late"""
     is_paced: bool = False
     """True: slices are complete only with risk's own watermark, so risk is alive by construction"""
 
@@ -176,11 +180,31 @@ def _destination(question: Question) -> Refusal | None:
     venue = state.venues.get(order.venue)
     if venue is None:
         return _no(Code.UNKNOWN_VENUE, f"Venue {order.venue or '(none)'} is not configured.")
-    # On paper every venue is imitated; outside of it only what this build can reach.
-    is_paper = question.context.mode in (Mode.PAPER.value, Mode.BACKTEST.value)
-    if not is_paper and venue.adapter != PAPER_ADAPTER:
-        return _no(Code.UNKNOWN_VENUE, f"Adapter {venue.adapter} is not part of this build.")
+    is_paced = question.rules.is_paced or state.heartbeat.is_paced
+    if is_paced and external.goes_outside(state, question.context.mode, order.venue):
+        return _no(Code.VENUE_NOT_PACED, f"Venue {order.venue} has a clock of its own.")
     return None
+
+
+def _live_switch(question: Question) -> Refusal | None:
+    """Live needs an account that is meant for it and an operator who has switched it on."""
+    if question.context.mode != Mode.LIVE.value:
+        return None
+    account_id = question.approved.order.account_id
+    if question.state.accounts[account_id].mode is not Mode.LIVE:
+        return _no(Code.LIVE_NOT_PERMITTED, f"Account {account_id} is not a live account.")
+    if not question.state.external.live_switches.get(account_id, False):
+        return _no(Code.LIVE_NOT_PERMITTED, f"Account {account_id} is not switched on for live.")
+    return None
+
+
+def _certainty(question: Question) -> Refusal | None:
+    """While we do not know what the venue holds of an instrument, nothing opens."""
+    approved = question.approved
+    if question.context.mode not in OUTSIDE_MODES or external.is_reducing(approved):
+        return None
+    reason = external.uncertain_because(question.state, approved.order)
+    return _no(Code.TRADING_REDUCING, f"{reason} Only reducing orders pass.") if reason else None
 
 
 def _trading_state(question: Question) -> Refusal | None:
@@ -216,7 +240,9 @@ _OF_ORDERS: Final[tuple[_Check, ...]] = (
     _action,
     _order_id_is_new,
     _destination,
+    _live_switch,
     _trading_state,
+    _certainty,
     _risk_is_alive,
 )
 # A cancel passes in every trading state, and whether or not risk still breathes.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.execution.core import ExecutionCore
 from tapeline.execution.last_look import LastLook
 from tapeline.execution.settings import ExecutionSettings
 from tapeline.execution.state import ExecutionState
+from tapeline.execution.switchboard import CONTROL_RECORDS
 from tapeline.runtime.core import Context
 from tapeline.runtime.money import MoneyService, run_money_service
 from tapeline.runtime.settings import SettingsError, load_settings, main_guard
@@ -38,7 +38,7 @@ class Verdicts:
         """Stable code of what is wrong with a record, or empty."""
         if isinstance(record, ApprovedOrder):
             return seal_verdict(record, self._seals)
-        if isinstance(record, SetTradingState | CancelAll | Flatten):
+        if isinstance(record, CONTROL_RECORDS):
             return signature_verdict(record, self._operators)
         return ""
 

@@ -87,7 +87,9 @@ def updated(state: ExecutionState, update: OrderUpdate, rules: Rules) -> Executi
         return _with_cancel(state, order, update)
     order = replace(order, status=update.status, venue_order_id=update.venue_order_id)
     if update.status in TERMINAL:
-        return _ended(state, order, update.ts_init_ns + rules.ended_order_kept_ns)
+        is_outside = update.account_id in state.external.books
+        kept_ns = rules.external_order_kept_ns if is_outside else rules.ended_order_kept_ns
+        return _ended(state, order, update.ts_init_ns + kept_ns)
     return replace(state, orders={**state.orders, update.client_order_id: order})
 
 

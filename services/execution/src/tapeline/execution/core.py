@@ -1,8 +1,9 @@
 """Execution: carries out what risk approved, and nothing else.
 
 In:  control and config (all), ApprovedOrder and risk's Watermark of the shard, Trade and Quote.
-     VenueReports of external venues are understood, and not yet subscribed to.
-Out: OrderUpdate with the VenueCommand it sends, VenueReport of the paper venue, Fill, Incident.
+     Outside of paper also venue-reports, from which the sender's findings are heard.
+Out: OrderUpdate with the VenueCommand it sends, VenueReport of the paper venue, Fill, account
+     events of external venues, Incident.
 Invariants: an approval is carried out at most once and ends in exactly one terminal OrderUpdate;
     nothing is sent that admission.py refuses; the fills of an order never exceed its quantity.
 
@@ -18,23 +19,39 @@ from typing import ClassVar, Final
 
 from tapeline.accounting.numbers import exact
 from tapeline.contracts import topics
+from tapeline.contracts.accounts import (
+    CashAdjustment,
+    FundingPayment,
+    PositionCorrection,
+    VenueDrift,
+)
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
+from tapeline.contracts.control import (
+    AcceptVenueTruth,
+    CancelAll,
+    Flatten,
+    SetLiveSwitch,
+    SetTradingState,
+)
 from tapeline.contracts.market import Quote, Trade
 from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,
     Fill,
+    NotSent,
     OrderAction,
     OrderStatus,
     OrderUpdate,
+    TradeBust,
     VenueCommand,
     VenueReport,
+    VenueStatement,
 )
 from tapeline.contracts.system import Watermark
-from tapeline.execution import admission, bookkeeping, life_cycle, switchboard
+from tapeline.execution import admission, bookkeeping, external, life_cycle, switchboard
 from tapeline.execution import state as state_of
 from tapeline.execution.admission import Code, Question, Rules
+from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.execution.order_table import TERMINAL, Trigger, next_status
 from tapeline.execution.state import ExecutionState, LiveOrder, PendingCancel, RiskHeartbeat
 from tapeline.execution.transcript import Transcript
@@ -45,6 +62,23 @@ from tapeline.runtime.core import Context, Input, InputTopic, Output, Pacing, Ti
 
 DEFAULT_RULES: Final = Rules()
 TICKS: Final = (Trade, Quote)
+ON_PAPER: Final = (
+    InputTopic(
+        topic=topics.CONTROL,
+        is_own=False,
+        pacing=Pacing.UNPACED,
+        is_first=True,
+        is_critical=True,
+    ),
+    InputTopic(topic=topics.CONFIG, is_own=False, pacing=Pacing.UNPACED, is_critical=True),
+    InputTopic(topic=topics.APPROVED_ORDERS, is_own=True, is_critical=True),
+    InputTopic(topic=topics.TICKS, is_own=False),
+)
+OUTSIDE: Final = (
+    *ON_PAPER,
+    InputTopic(topic=topics.VENUE_REPORTS, is_own=True, pacing=Pacing.UNPACED, is_critical=True),
+)
+"""The reports of the paper venue are the core's own words and not heard again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +88,6 @@ class ExecutionCore:
     context: Context
     rules: Rules = DEFAULT_RULES
 
-    inputs: ClassVar[tuple[InputTopic, ...]] = (
-        InputTopic(
-            topic=topics.CONTROL,
-            is_own=False,
-            pacing=Pacing.UNPACED,
-            is_first=True,
-            is_critical=True,
-        ),
-        InputTopic(topic=topics.CONFIG, is_own=False, pacing=Pacing.UNPACED, is_critical=True),
-        InputTopic(topic=topics.APPROVED_ORDERS, is_own=True, is_critical=True),
-        InputTopic(topic=topics.TICKS, is_own=False),
-    )
     outputs: ClassVar[tuple[str, ...]] = (
         topics.VENUE_REPORTS,
         topics.ORDER_UPDATES,
@@ -77,6 +99,11 @@ class ExecutionCore:
         topics.FILLS,
         topics.ACCOUNT_EVENTS,
     )
+
+    @property
+    def inputs(self) -> tuple[InputTopic, ...]:
+        """What is subscribed to, by the mode of the run."""
+        return OUTSIDE if self.context.mode in OUTSIDE_MODES else ON_PAPER
 
     @property
     def paper(self) -> PaperVenue:
@@ -118,12 +145,12 @@ class ExecutionCore:
                 self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
             case ApprovedOrder():
                 self._on_approved(talk, state)
-            case SetTradingState() | CancelAll() | Flatten():
+            case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 self._on_control(talk, state)
             case TimerFired():
                 self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
-            case VenueReport():
-                life_cycle.hear(talk, record, None)
+            case VenueReport() | VenueStatement() | TradeBust() | NotSent():
+                self._hear_outside(talk, record)
             case Account() | Instrument() | Venue():
                 fault = bookkeeping.config_fault(state, record)
                 if fault:
@@ -141,6 +168,24 @@ class ExecutionCore:
             correlation_id = talk.correlation_id if order is None else order.correlation_id
             talk.report(report, correlation_id, causation_id)
             life_cycle.hear(talk, report, report.report_id)
+
+    def _hear_outside(
+        self, talk: Transcript, record: VenueReport | VenueStatement | TradeBust | NotSent
+    ) -> None:
+        if not self._goes_outside(talk.state, record.venue):
+            return
+        match record:
+            case VenueReport():
+                life_cycle.hear(talk, record, None)
+            case VenueStatement():
+                external.stated(talk, record)
+            case TradeBust():
+                external.busted(talk, record)
+            case NotSent():
+                external.not_sent(talk, record)
+
+    def _goes_outside(self, state: ExecutionState, venue: str) -> bool:
+        return external.goes_outside(state, self.context.mode, venue)
 
     def _on_approved(self, talk: Transcript, state: ExecutionState) -> None:
         approved: ApprovedOrder = talk.event.record
@@ -196,8 +241,14 @@ class ExecutionCore:
         if code:
             talk.incident(code, f"A {type(record).__name__} of {record.operator} was ignored.")
             return
-        if isinstance(record, SetTradingState):
-            return
+        if isinstance(record, AcceptVenueTruth):
+            external.accepted(talk, record)
+        elif isinstance(record, CancelAll | Flatten):
+            self._cancel_covered(talk, state, record)
+
+    def _cancel_covered(
+        self, talk: Transcript, state: ExecutionState, record: CancelAll | Flatten
+    ) -> None:
         spares = isinstance(record, Flatten) or record.spares_protective
         for order_id in sorted(state.orders):
             order = state.orders[order_id]
@@ -234,6 +285,8 @@ class ExecutionCore:
         """Says the command and, where the venue is on paper, hears its answer at once."""
         paper = talk.state.paper
         event_id = talk.update(replace(update, command=command), talk.correlation_id)
+        if self._goes_outside(talk.state, command.venue):
+            return
         self._hear_paper(talk, self.paper.decide(paper, command, talk.session_ns), event_id)
 
     # ---- evolve
@@ -257,9 +310,13 @@ class ExecutionCore:
                 return self._after_watermark(state, event)
             case ApprovedOrder():
                 return bookkeeping.approval_seen(state, event, self.rules)
-            case SetTradingState() | CancelAll() | Flatten():
+            case SetTradingState() | CancelAll() | Flatten() | AcceptVenueTruth():
                 board = switchboard.evolved(state.switchboard, event, self.context.run_id)
                 return replace(state, switchboard=board)
+            case SetLiveSwitch():
+                return self._after_live_switch(state, event)
+            case VenueStatement() | TradeBust():
+                return self._after_outside(state, event)
             case TimerFired():
                 state = bookkeeping.housekept(state, record.ts_event_ns)
                 return replace(state, paper=self.paper.evolve(state.paper, record))
@@ -267,8 +324,26 @@ class ExecutionCore:
                 if bookkeeping.config_fault(state, record):
                     return state
                 state = bookkeeping.configured(state, record)
+                state = external.configured(state, self.context.mode, self.context.shard)
                 return replace(state, paper=self.paper.evolve(state.paper, record))
         return state
+
+    def _after_live_switch(self, state: ExecutionState, event: Input) -> ExecutionState:
+        board = switchboard.evolved(state.switchboard, event, self.context.run_id)
+        if board is state.switchboard:
+            return state
+        record: SetLiveSwitch = event.record
+        state = replace(state, switchboard=board)
+        return external.switched(state, record.scope_id, record.is_on)
+
+    def _after_outside(self, state: ExecutionState, event: Input) -> ExecutionState:
+        record: VenueStatement | TradeBust = event.record
+        if not self._goes_outside(state, record.venue):
+            return state
+        if isinstance(record, VenueStatement):
+            return external.after_statement(state, record, event.session_ns)
+        kept_until_ns = event.session_ns + self.rules.external_order_kept_ns
+        return external.after_bust(state, record, kept_until_ns)
 
     def _after_watermark(self, state: ExecutionState, event: Input) -> ExecutionState:
         record: Watermark = event.record
@@ -284,11 +359,16 @@ class ExecutionCore:
         match record:
             case OrderUpdate():
                 state = bookkeeping.updated(state, record, self.rules)
-                if record.command is not None:
+                if record.command is not None and not self._goes_outside(
+                    state, record.command.venue
+                ):
                     paper = self.paper.evolve(state.paper, record.command)
                     state = replace(state, paper=paper)
             case Fill():
                 state = bookkeeping.filled(state, record)
+                state = external.after_fill(state, record)
+            case CashAdjustment() | FundingPayment() | PositionCorrection() | VenueDrift():
+                state = external.after_account_event(state, record)
             case VenueReport():
                 state = replace(state, paper=self.paper.evolve(state.paper, record))
         return state

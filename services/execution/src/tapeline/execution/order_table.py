@@ -38,6 +38,8 @@ class Trigger(StrEnum):
     """no answer: the venue may or may not hold the order"""
     NOT_FOUND = "not found"
     """the venue does not know it now; it may still arrive"""
+    NOT_SENT = "not sent"
+    """it never left, or came too late to count: it does not live at the venue"""
 
 
 _S: Final = OrderStatus
@@ -52,11 +54,14 @@ _ENDS: Final[_Row] = {
     _T.TIMEOUT: _S.UNKNOWN,
     _T.NOT_FOUND: _S.UNKNOWN,
 }
+# Where the venue has not spoken yet, the sender may find out that it never will.
+_UNSENT: Final[_Row] = {_T.NOT_SENT: _S.DENIED}
 _ROWS: Final[dict[OrderStatus, _Row]] = {
     _S.PENDING: {_T.APPROVE: _S.APPROVED, _T.DENY: _S.DENIED},
     _S.APPROVED: {_T.SUBMIT: _S.SUBMITTED, _T.DENY: _S.DENIED},
     _S.SUBMITTED: {
         **_ENDS,
+        **_UNSENT,
         _T.ACCEPTED: _S.ACCEPTED,
         _T.REJECTED: _S.REJECTED,
         # The stream of fills may overtake the answer to the command.
@@ -79,6 +84,7 @@ _ROWS: Final[dict[OrderStatus, _Row]] = {
     },
     _S.PENDING_CANCEL: {
         **_ENDS,
+        **_UNSENT,
         _T.ACCEPTED: _S.PENDING_CANCEL,
         _T.ACCEPTED_PARTLY: _S.PENDING_CANCEL,
         _T.REJECTED: _S.REJECTED,
@@ -90,6 +96,7 @@ _ROWS: Final[dict[OrderStatus, _Row]] = {
     # Nothing is concluded from silence: only the venue's own word leads out of UNKNOWN.
     _S.UNKNOWN: {
         **_ENDS,
+        **_UNSENT,
         _T.ACCEPTED: _S.ACCEPTED,
         _T.ACCEPTED_PARTLY: _S.PARTIALLY_FILLED,
         _T.REJECTED: _S.REJECTED,

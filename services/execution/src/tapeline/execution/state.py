@@ -11,6 +11,7 @@ import msgspec
 from tapeline.accounting.numbers import ZERO, divide_rounded
 from tapeline.contracts.config import Account, Instrument, Venue
 from tapeline.contracts.orders import ApprovedOrder, OrderStatus
+from tapeline.execution.external_state import ExternalState
 from tapeline.execution.switchboard import Switchboard
 from tapeline.execution.venues.paper_state import PaperState
 
@@ -90,6 +91,7 @@ class ExecutionState:
     housekeeping_ns: int | None = None
     """when something in `used` or `ended` may be forgotten"""
     paper: PaperState = field(default_factory=PaperState)
+    external: ExternalState = field(default_factory=ExternalState)
 
     def known_order(self, client_order_id: str) -> LiveOrder | None:
         """An order that is open or ended a short while ago."""

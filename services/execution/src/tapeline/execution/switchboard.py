@@ -9,12 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.control import (
+    AcceptVenueTruth,
+    CancelAll,
+    Flatten,
+    ScopeKind,
+    SetLiveSwitch,
+    SetTradingState,
+)
 from tapeline.contracts.orders import ApprovedOrder, Order, OrderAction
 from tapeline.contracts.risk import TradingState
 from tapeline.runtime.core import Input
 
-ControlRecord: TypeAlias = SetTradingState | CancelAll | Flatten
+ControlRecord: TypeAlias = SetTradingState | CancelAll | Flatten | SetLiveSwitch | AcceptVenueTruth
+CONTROL_RECORDS: Final = (SetTradingState, CancelAll, Flatten, SetLiveSwitch, AcceptVenueTruth)
+LASTING: Final = (SetTradingState, SetLiveSwitch)
+"""They hold until the next one; the others are commands, which expire."""
 _STRICTNESS: Final = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
 
 
@@ -48,7 +58,7 @@ def ignored_because(board: Switchboard, event: Input, run_id: str) -> str:
         return "CONTROL_WRONG_RUN"
     if record.sequence <= board.sequences.get(_sequence_key(record), -1):
         return "CONTROL_OLD_SEQUENCE"
-    if not isinstance(record, SetTradingState) and event.session_ns >= record.expires_ns:
+    if not isinstance(record, LASTING) and event.session_ns >= record.expires_ns:
         return "CONTROL_EXPIRED"
     return ""
 

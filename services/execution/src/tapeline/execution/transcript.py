@@ -69,6 +69,12 @@ class Transcript:
             causation_id,
         )
 
+    def account_event(self, record: Any, event_id: str) -> None:
+        """Says that cash or a position moved by other than a fill, or differs from the venue's."""
+        self._say(
+            topics.ACCOUNT_EVENTS, record.account_id, record, event_id, self.correlation_id, None
+        )
+
     def incident(self, code: str, reason: str, severity: str = "warning") -> None:
         """Says something that a person should know."""
         record = Incident(
