@@ -19,7 +19,7 @@ from tapeline.contracts.config import (
     TradingGroup,
     Venue,
 )
-from tapeline.contracts.control import Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.control import Flatten, ScopeKind, SetLiveSwitch, SetTradingState
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import (
     ApprovedOrder,
@@ -189,6 +189,22 @@ def switch(state: TradingState, sequence: int = 1, **changes: Any) -> SetTrading
         "signature": b"",
     }
     return SetTradingState(**{**values, **changes})
+
+
+def live_switch(is_on: bool = True, sequence: int = 1, **changes: Any) -> SetLiveSwitch:
+    values: dict[str, Any] = {
+        "scope": ScopeKind.ACCOUNT,
+        "scope_id": ACCOUNT,
+        "is_on": is_on,
+        "sequence": sequence,
+        "operator": "ada",
+        "reason": "drill",
+        "issued_ns": NOW,
+        "run_id": "run-1",
+        "key_id": "ada",
+        "signature": b"",
+    }
+    return SetLiveSwitch(**{**values, **changes})
 
 
 def command(kind: Any = Flatten, **changes: Any) -> Any:

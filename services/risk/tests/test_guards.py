@@ -32,9 +32,8 @@ from risk_samples import (
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import RiskOverlay
 from tapeline.contracts.control import ScopeKind
-from tapeline.contracts.orders import ApprovedOrder, Mode, OrderStatus, OrderType, Side, TimeInForce
+from tapeline.contracts.orders import ApprovedOrder, OrderStatus, OrderType, Side, TimeInForce
 from tapeline.contracts.risk import Denial, DenialCode, LimitWarning, TradingState
-from tapeline.runtime.core import Context
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -98,14 +97,6 @@ def test_an_account_without_mandate_is_denied() -> None:
     world.tell(account("PAPER-2"))
     asked = decision(account_id="PAPER-2", group_id="MANUAL")
     refused(world, asked, DenialCode.MANDATE_MISSING)
-
-
-def test_a_paper_account_takes_no_part_in_a_live_run() -> None:
-    world = Desk(Context(run_id="run-1", service="risk", shard=0, mode="LIVE"))
-    world.tell(instrument(), account(), mandate(), group(), venue(), mark())
-    refused(world, decision(), DenialCode.ACCOUNT_UNKNOWN)
-    world.tell(account(mode=Mode.LIVE, version=2))
-    assert world.approved(decision(index=1)).approval.mode is Mode.LIVE
 
 
 def test_operators_need_no_group_record() -> None:

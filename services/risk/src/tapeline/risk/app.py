@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tapeline.contracts.agents import Decision
-from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
+from tapeline.contracts.control import Flatten
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.risk.core import RiskCore
 from tapeline.risk.settings import RiskSettings
 from tapeline.risk.state import RiskState
+from tapeline.risk.switchboard import CONTROL_RECORDS
 from tapeline.runtime.money import MoneyService, run_money_service
 from tapeline.runtime.settings import SettingsError, load_settings, main_guard
 from tapeline.runtime.signing import (
@@ -48,7 +49,7 @@ class Shell:
         """
         if isinstance(record, Decision):
             return self._seals.problem()
-        if isinstance(record, SetTradingState | CancelAll | Flatten):
+        if isinstance(record, CONTROL_RECORDS):
             found = signature_verdict(record, self._operators)
             if not found and isinstance(record, Flatten):
                 return self._seals.problem()

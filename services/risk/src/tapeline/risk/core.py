@@ -22,13 +22,29 @@ from tapeline.contracts.accounts import (
     CorporateAction,
     FundingPayment,
     PositionCorrection,
+    VenueDrift,
 )
 from tapeline.contracts.agents import Decision
-from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.control import (
+    AcceptVenueTruth,
+    CancelAll,
+    Flatten,
+    ScopeKind,
+    SetLiveSwitch,
+    SetTradingState,
+)
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
 from tapeline.contracts.risk import Denial, PortfolioSnapshot, TradingStateChanged
-from tapeline.risk import books, config_book, decisions, flatten, portfolio, switchboard
+from tapeline.risk import (
+    books,
+    config_book,
+    decisions,
+    flatten,
+    portfolio,
+    switchboard,
+    venue_trust,
+)
 from tapeline.risk.answers import Scribe
 from tapeline.risk.state import RiskState, dump, load
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, believable
@@ -119,7 +135,7 @@ class RiskCore:
                 return decisions.answer(state, scribe, event)
             case TimerFired():
                 return portfolio.snapshots(state, scribe)
-            case SetTradingState() | CancelAll() | Flatten():
+            case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 return self._control(state, scribe, event)
             case Fill() | OrderUpdate():
                 return _unexpected(state, scribe, event.record)
@@ -153,9 +169,12 @@ class RiskCore:
                 books.fill(state, record, now_ns)
             case OrderUpdate():
                 books.end(state, record, now_ns)
+                venue_trust.updated(state, record)
+            case VenueDrift():
+                venue_trust.drifted(state, record)
             case CashAdjustment() | FundingPayment() | CorporateAction() | PositionCorrection():
                 books.account_event(state, record, now_ns)
-            case SetTradingState() | CancelAll() | Flatten():
+            case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 switchboard.switch(state, event, self._context.run_id)
             case TimerFired():
                 portfolio.look(state, now_ns)

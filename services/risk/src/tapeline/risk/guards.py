@@ -22,7 +22,7 @@ from tapeline.accounting.numbers import (
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.orders import Mode, OrderType, TimeInForce
 from tapeline.contracts.risk import DenialCode, TradingState
-from tapeline.risk import config_book
+from tapeline.risk import config_book, venue_trust
 from tapeline.risk.entry_guards import mark_fresh
 from tapeline.risk.question import Question, Refusal, Wish, seconds
 from tapeline.risk.state import MANUAL
@@ -63,6 +63,11 @@ def account_known(question: Question) -> Refusal | None:
         return Refusal(
             code=DenialCode.ACCOUNT_UNKNOWN,
             reason=f"Account {account_id} is for {route.mode.value}; this run is live.",
+        )
+    if venue_trust.is_live_withheld(question.state, context.mode, account_id):
+        return Refusal(
+            code=DenialCode.LIVE_NOT_PERMITTED,
+            reason=f"Account {account_id} is not switched on for live trading.",
         )
     return None
 

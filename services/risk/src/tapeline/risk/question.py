@@ -12,7 +12,7 @@ from tapeline.contracts.config import Instrument, Mandate, TradingGroup
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import OrderType, Side
 from tapeline.contracts.risk import DenialCode, TradingState
-from tapeline.risk import switchboard
+from tapeline.risk import switchboard, venue_trust
 from tapeline.risk.state import AccountState, RiskState
 from tapeline.runtime.core import Context, Input
 
@@ -57,16 +57,19 @@ class Question:
 
     def trading_state(self) -> TradingState:
         """The strictest of all scopes that the decision is in."""
-        route = self.state.routes.get(self.decision.account_id)
-        return switchboard.strictest(
+        account_id, instrument_id = self.decision.account_id, self.decision.instrument_id
+        route = self.state.routes.get(account_id)
+        found = switchboard.strictest(
             self.state,
             switchboard.scopes_of(
-                self.decision.account_id,
+                account_id,
                 self.decision.group_id,
-                self.decision.instrument_id,
+                instrument_id,
                 "" if route is None else route.venue,
             ),
         )
+        is_certain = venue_trust.is_certain(self.state, account_id, instrument_id)
+        return found if is_certain or found is not TradingState.ACTIVE else TradingState.REDUCING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

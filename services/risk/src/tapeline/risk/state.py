@@ -125,6 +125,12 @@ class RiskState:
     """client_order_id -> approval_id"""
     trading_states: dict[str, TradingState] = field(default_factory=dict)
     """by scope, such as ACCOUNT/PAPER-1; a scope without entry is ACTIVE"""
+    unknown_orders: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """client_order_id -> (account, instrument) of orders that are UNKNOWN at their venue"""
+    drifts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """by account: what its venue and our books differ in -> instrument, empty for all of them"""
+    live_switches: dict[str, bool] = field(default_factory=dict)
+    """by account; an account without entry may not trade live"""
     sequences: dict[str, int] = field(default_factory=dict)
     """last number accepted, by record type and scope"""
     last_decisions: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -9,12 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.control import (
+    AcceptVenueTruth,
+    CancelAll,
+    Flatten,
+    ScopeKind,
+    SetLiveSwitch,
+    SetTradingState,
+)
 from tapeline.contracts.risk import TradingState
+from tapeline.risk import venue_trust
 from tapeline.risk.state import RiskState
 from tapeline.runtime.core import Input
 
-ControlRecord: TypeAlias = SetTradingState | CancelAll | Flatten
+ControlRecord: TypeAlias = SetTradingState | CancelAll | Flatten | SetLiveSwitch | AcceptVenueTruth
+CONTROL_RECORDS: Final = (SetTradingState, CancelAll, Flatten, SetLiveSwitch, AcceptVenueTruth)
+LASTING: Final = (SetTradingState, SetLiveSwitch)
+"""They hold until the next one; the others are commands, which expire."""
 _STRICTNESS: Final = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
 
 
@@ -37,7 +48,7 @@ def ignored_because(state: RiskState, event: Input, run_id: str) -> str:
         return "CONTROL_WRONG_RUN"
     if record.sequence <= state.sequences.get(sequence_key(record), -1):
         return "CONTROL_OLD_SEQUENCE"
-    if not isinstance(record, SetTradingState) and event.session_ns >= record.expires_ns:
+    if not isinstance(record, LASTING) and event.session_ns >= record.expires_ns:
         return "CONTROL_EXPIRED"
     return ""
 
@@ -50,6 +61,8 @@ def switch(state: RiskState, event: Input, run_id: str) -> None:
     state.sequences[sequence_key(record)] = record.sequence
     if isinstance(record, SetTradingState):
         state.trading_states[scope_key(record.scope, record.scope_id)] = record.state
+    elif isinstance(record, SetLiveSwitch):
+        venue_trust.switched(state, record)
 
 
 def scopes_of(account_id: str, group_id: str, instrument_id: str, venue: str) -> tuple[str, ...]:
