@@ -413,7 +413,17 @@ def test_the_clock_ends_orders_in_time_priority(is_loaded: bool) -> None:
     ("of", "reason"),
     [
         (order(quantity=dec("10.5")), "lot"),
-        (order(order_type=OrderType.STOP_MARKET, stop_price=dec(90)), "not supported"),
+        (order(order_type=OrderType.STOP_MARKET), "stop price is not a positive multiple"),
+        (order(order_type=OrderType.STOP_MARKET, stop_price=dec("90.001")), "multiple of the tick"),
+        (limit(stop_price=dec(90)), "a limit order has no stop price"),
+        (
+            order(order_type=OrderType.STOP_LIMIT, stop_price=dec(90)),
+            "limit price is not a positive multiple",
+        ),
+        (
+            order(order_type=OrderType.STOP_MARKET, stop_price=dec(90), time_in_force=IOC),
+            "a stop waits",
+        ),
         (order(limit_price=dec(90)), "no limit price"),
         (order(order_type=OrderType.LIMIT), "tick"),
         (limit(price="95.001"), "tick"),

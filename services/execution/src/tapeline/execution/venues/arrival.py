@@ -9,7 +9,8 @@ from tapeline.accounting.numbers import ZERO, is_multiple
 from tapeline.contracts.config import Instrument
 from tapeline.contracts.orders import Order, OrderType, Side, TimeInForce, VenueCommand
 from tapeline.execution.venues.matching import Prices, is_marketable
-from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState
+from tapeline.execution.venues.order_view import STOPS
+from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState, Stance
 
 DAY_NS: Final = 86_400_000_000_000
 
@@ -36,7 +37,9 @@ def earliest(*times: int | None) -> int | None:
 
 def dues(held: PaperOrder) -> list[int]:
     """Times at which an order needs the clock."""
-    times = [held.cancel_ns, held.expires_ns, None if held.is_accepted else held.arrival_ns]
+    amended_ns = None if held.amendment is None else held.amendment.arrival_ns
+    arrives_ns = None if held.is_accepted else held.arrival_ns
+    times = [held.cancel_ns, held.expires_ns, arrives_ns, amended_ns]
     return [time for time in times if time is not None]
 
 
@@ -71,41 +74,57 @@ def fault(state: PaperState, held: PaperOrder) -> str:
     instrument = state.instruments.get(order.instrument_id)
     if instrument is None or order.venue not in state.venues:
         return "the instrument is not traded here"
-    return (
-        _quantity_fault(order, instrument)
-        or _price_fault(order, instrument)
-        or _terms_fault(order, held.arrival_ns)
-    )
+    terms = _terms_fault(order, held.arrival_ns)
+    return _quantity_fault(order, instrument) or _price_fault(order, instrument) or terms
 
 
 def _quantity_fault(order: Order, instrument: Instrument) -> str:
     if order.quantity <= 0 or not is_multiple(order.quantity, instrument.lot_size):
         return f"quantity is not a positive multiple of the lot {instrument.lot_size}"
-    if order.quantity < instrument.quantity_min:
+    # It must be possible to get out of what is left of a position.
+    if order.quantity < instrument.quantity_min and not order.is_reduce_only:
         return f"quantity is below the minimum {instrument.quantity_min}"
     return ""
 
 
 def _price_fault(order: Order, instrument: Instrument) -> str:
-    if order.order_type is OrderType.MARKET:
-        return "a market order has no limit price" if order.limit_price is not None else ""
-    if order.order_type is not OrderType.LIMIT:
-        return f"{order.order_type.value} is not supported"
-    limit = order.limit_price
-    if limit is None or limit <= 0 or not is_multiple(limit, instrument.tick_size):
-        return f"limit price is not a positive multiple of the tick {instrument.tick_size}"
+    has_limit = order.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+    for name, price, is_due in (
+        ("limit price", order.limit_price, has_limit),
+        ("stop price", order.stop_price, order.order_type in STOPS),
+    ):
+        if not is_due and price is None:
+            continue
+        if not is_due:
+            return f"a {order.order_type.value.lower().replace('_', ' ')} order has no {name}"
+        if price is None or price <= 0 or not is_multiple(price, instrument.tick_size):
+            return f"{name} is not a positive multiple of the tick {instrument.tick_size}"
     return ""
 
 
 def _terms_fault(order: Order, arrives_ns: int) -> str:
-    if order.is_post_only and (
-        order.order_type is OrderType.MARKET
-        or order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
-    ):
+    is_immediate = order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
+    if order.order_type in STOPS and (is_immediate or order.is_post_only):
+        return "a stop waits and then takes: neither IOC, FOK nor post only"
+    if order.is_post_only and (order.order_type is OrderType.MARKET or is_immediate):
         return "post only: such an order can only take liquidity"
     if order.time_in_force is TimeInForce.GTD and (order.expire_time_ns or 0) <= arrives_ns:
         return "its expiry is missing or over"
     return ""
+
+
+def amendment_fault(state: PaperState, held: PaperOrder) -> str:
+    """Why an order cannot get its new terms, or empty."""
+    assert held.amendment is not None
+    old, new = held.order, held.amendment.order
+    instrument = state.instruments[old.instrument_id]
+    if new.quantity <= held.filled_quantity:
+        return f"{held.filled_quantity} are filled already"
+    if new.order_type is not old.order_type or new.side is not old.side:
+        return "side and type of an order stay as they are"
+    if new.stop_price != old.stop_price and held.stance in (Stance.TAKING, Stance.RESTING):
+        return "the stop has been triggered"
+    return _quantity_fault(new, instrument) or _price_fault(new, instrument)
 
 
 def standing_fault(state: PaperState, order: Order, prices: Prices | None) -> str:

@@ -25,6 +25,7 @@ from tapeline.contracts.orders import (
     OrderAction,
     OrderType,
     ReportKind,
+    ReportNotice,
     Side,
     TimeInForce,
     VenueCommand,
@@ -78,6 +79,11 @@ class Bench(ABC):
         self.heard.extend(await self.adapter.cancel(command))
         await self.listen()
 
+    async def amend(self, command: VenueCommand) -> None:
+        """Amends and listens."""
+        self.heard.extend(await self.adapter.amend(command))
+        await self.listen()
+
     async def market_at(self, price: Decimal) -> None:
         """Moves the market and listens."""
         await self.move_market(price)
@@ -107,6 +113,29 @@ class Bench(ABC):
             ),
             ts_event_ns=self.now_ns(),
         )
+
+    def amendment(self, order: Order) -> VenueCommand:
+        """A command that gives an open order the terms of `order`."""
+        command = self.command(CommandKind.QUERY, order)
+        approved = replace(command.approved, action=OrderAction.AMEND)
+        return replace(command, approved=approved, is_amendment=True)
+
+    def notices(self, client_order_id: str) -> list[ReportNotice]:
+        """What was heard of an order beyond the kinds of its reports."""
+        return [
+            report.notice
+            for report in self.heard
+            if report.client_order_id == client_order_id and report.notice != ReportNotice.NONE
+        ]
+
+    def filled(self, client_order_id: str) -> Decimal:
+        """How much of an order was reported as filled."""
+        quantities = [
+            report.quantity or Decimal(0)
+            for report in self.heard
+            if report.client_order_id == client_order_id and report.kind is ReportKind.FILLED
+        ]
+        return sum(quantities, Decimal(0))
 
     def _approval(self) -> Approval:
         now_ns = self.now_ns()
@@ -145,6 +174,12 @@ class Bench(ABC):
         """An order with a limit."""
         return replace(
             self.market_order(name, side), order_type=OrderType.LIMIT, limit_price=limit_price
+        )
+
+    def stop_order(self, name: str, stop_price: Decimal, side: Side = Side.BUY) -> Order:
+        """An order at the market once a price is reached."""
+        return replace(
+            self.market_order(name, side), order_type=OrderType.STOP_MARKET, stop_price=stop_price
         )
 
 
@@ -287,6 +322,53 @@ async def nothing_follows_the_end_of_an_order(bench: Bench) -> None:
     assert bench.kinds("m1") == before
 
 
+async def a_stop_waits_for_its_price(bench: Bench) -> None:
+    """Nothing happens before the market reaches the stop; then it fills where the market is."""
+    stop = bench.price * Decimal("1.5")
+    await bench.market_at(bench.price)
+    await bench.submit(bench.command(CommandKind.SUBMIT, bench.stop_order("s1", stop)))
+    await bench.market_at(bench.price)
+    assert bench.kinds("s1") == [ReportKind.ACCEPTED]
+    await bench.market_at(bench.price * 2)
+    await bench.market_at(bench.price * 2)
+    assert bench.filled("s1") == bench.quantity
+    prices = [report.price for report in bench.heard if report.kind is ReportKind.FILLED]
+    assert all(price is not None and price >= bench.price * 2 for price in prices), prices
+
+
+async def a_stop_limit_keeps_its_limit(bench: Bench) -> None:
+    """Behind a gap beyond its limit it rests instead of filling."""
+    stop = bench.price * Decimal("1.5")
+    order = replace(bench.stop_order("s1", stop), order_type=OrderType.STOP_LIMIT, limit_price=stop)
+    await bench.market_at(bench.price)
+    await bench.submit(bench.command(CommandKind.SUBMIT, order))
+    await bench.market_at(bench.price * 2)
+    await bench.market_at(bench.price * 2)
+    assert bench.kinds("s1") == [ReportKind.ACCEPTED]
+
+
+async def an_amendment_gives_new_terms(bench: Bench) -> None:
+    """Answered by AMENDED; from then on quantity and limit are the new ones."""
+    order = bench.limit_order("a1", bench.price / 2)
+    await bench.market_at(bench.price)
+    await bench.submit(bench.command(CommandKind.SUBMIT, order))
+    await bench.market_at(bench.price)
+    new = replace(order, quantity=order.quantity * 2, limit_price=bench.price * 2)
+    await bench.amend(bench.amendment(new))
+    await bench.market_at(bench.price)
+    await bench.market_at(bench.price)
+    assert bench.notices("a1") == [ReportNotice.AMENDED]
+    assert bench.filled("a1") == new.quantity
+
+
+async def an_amendment_of_an_unknown_order_is_rejected(bench: Bench) -> None:
+    """AMEND_REJECTED, not an exception, and no order comes of it."""
+    await bench.amend(bench.amendment(bench.limit_order("nobody", bench.price / 2)))
+    await bench.market_at(bench.price)
+    assert bench.notices("nobody") == [ReportNotice.AMEND_REJECTED]
+    assert not await bench.adapter.poll_orders(bench.account_id)
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     a_market_order_is_accepted_and_filled_once,
     fills_say_everything_about_themselves,
@@ -299,4 +381,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_post_only_order_never_takes,
     positions_are_the_fold_of_fills,
     nothing_follows_the_end_of_an_order,
+    a_stop_waits_for_its_price,
+    a_stop_limit_keeps_its_limit,
+    an_amendment_gives_new_terms,
+    an_amendment_of_an_unknown_order_is_rejected,
 )

@@ -52,6 +52,7 @@ class OpenOrder:
     quantity: Decimal
     filled_quantity: Decimal
     limit_price: Decimal | None
+    stop_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,12 @@ class VenueAdapter(Protocol):
     async def cancel(self, command: VenueCommand) -> Sequence[VenueReport]:
         """Asks for a cancel. CANCELED, CANCEL_REJECTED (the order is not open), TIMEOUT, or
         nothing when the answer comes over the stream. Raises VenueUnavailable."""
+        ...
+
+    async def amend(self, command: VenueCommand) -> Sequence[VenueReport]:
+        """Asks for new quantity and prices of an open order (`order_view.order_of` gives them).
+        ACCEPTED with notice AMENDED or AMEND_REJECTED, TIMEOUT, or nothing when the answer comes
+        over the stream. The order keeps its client_order_id. Raises VenueUnavailable."""
         ...
 
     async def query(self, command: VenueCommand) -> Sequence[VenueReport]:

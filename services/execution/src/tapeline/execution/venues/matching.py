@@ -3,7 +3,9 @@
 The rules err against us. A market order pays the ask or earns the bid; where only trades are known,
 half a spread is added or taken off. A marketable limit order does the same while the market stays
 within its limit. A resting limit order fills at its limit, and only when a quote crosses it or a
-trade prints strictly through it: at the limit itself, others stood before us in the queue.
+trade prints strictly through it: at the limit itself, others stood before us in the queue. A stop
+waits until a trade prints, or a quote stands, at its price or beyond; from that very tick on it is
+a market or a limit order, so behind a gap it pays the price of the tick it finds, never its stop.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tapeline.accounting.numbers import (
 from tapeline.contracts.config import Instrument, Venue
 from tapeline.contracts.market import Quote, Trade
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
+from tapeline.execution.venues.order_view import STOPS
 from tapeline.execution.venues.paper_state import PaperOrder, Stance
 
 Tick: TypeAlias = Trade | Quote
@@ -102,10 +105,29 @@ def is_marketable(order: Order, prices: Prices) -> bool:
     return price <= order.limit_price if order.side is Side.BUY else price >= order.limit_price
 
 
+def is_triggered(order: Order, prices: Prices) -> bool:
+    """Whether a tick reaches a stop: a trade by its price, a quote by the side that we would take.
+
+    Half a spread that is only assumed does not trigger.
+    """
+    price = prices.taken(order.side) if prices.traded is None else prices.traded
+    if price is None or order.stop_price is None:
+        return False
+    return price >= order.stop_price if order.side is Side.BUY else price <= order.stop_price
+
+
+def _stop_stance(order: Order, now: Prices) -> Stance:
+    if not is_triggered(order, now):
+        return Stance.WAITING
+    return Stance.TAKING if is_marketable(order, now) or not order.limit_price else Stance.RESTING
+
+
 def stance_at(held: PaperOrder, before: Prices | None, now: Prices) -> Stance:
     """How an order stands to an eligible tick; `before` is the market it arrived in, if known."""
     order = held.order
-    if order.order_type is OrderType.MARKET:
+    if order.order_type in STOPS and held.stance in (Stance.ARRIVING, Stance.WAITING):
+        return _stop_stance(order, now)
+    if order.order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
         return Stance.TAKING
     if order.time_in_force in _AT_ONCE:
         return Stance.TAKING if is_marketable(order, now) else Stance.RESTING
@@ -121,6 +143,8 @@ def fill_price(
     order: Order, stance: Stance, prices: Prices
 ) -> tuple[Decimal, LiquiditySide] | None:
     """Price and liquidity side at which a tick fills an order, or None."""
+    if stance is Stance.WAITING:
+        return None
     taken = prices.taken(order.side)
     if stance is Stance.TAKING:
         return None if taken is None else (taken, LiquiditySide.TAKER)

@@ -25,6 +25,7 @@ from tapeline.contracts.orders import (
     LiquiditySide,
     Order,
     ReportKind,
+    ReportNotice,
     Side,
     TimeInForce,
     VenueCommand,
@@ -38,7 +39,8 @@ from tapeline.execution.venues.matching import (
     fill_quantity,
     prices_of,
 )
-from tapeline.execution.venues.paper_state import PaperOrder, PaperState, Stance
+from tapeline.execution.venues.order_view import order_of
+from tapeline.execution.venues.paper_state import PaperAmendment, PaperOrder, PaperState, Stance
 from tapeline.runtime.core import TimerFired
 from tapeline.runtime.ids import derive_id
 
@@ -85,7 +87,12 @@ class PaperVenue:
         order_id, arrives_ns = command.client_order_id, arrival.arrival_ns(state, command)
         is_on_its_way = arrives_ns > command.ts_event_ns
         due_ns = arrives_ns if is_on_its_way else None
-        if command.kind is CommandKind.CANCEL and order_id in state.orders:
+        if command.is_amendment and order_id in state.orders:
+            amendment = PaperAmendment(
+                command_id=command.command_id, arrival_ns=arrives_ns, order=order_of(command)
+            )
+            held = replace(state.orders[order_id], amendment=amendment)
+        elif command.kind is CommandKind.CANCEL and order_id in state.orders:
             held = state.orders[order_id]
             held = replace(held, cancel_ns=arrival.earliest(held.cancel_ns, arrives_ns))
         elif command.kind is CommandKind.SUBMIT and order_id not in state.orders:
@@ -107,7 +114,7 @@ class PaperVenue:
 
     def _held(self, state: PaperState, command: VenueCommand) -> PaperOrder:
         """The venue's record of a submitted order."""
-        order, arrives_ns = command.approved.order, arrival.arrival_ns(state, command)
+        order, arrives_ns = order_of(command), arrival.arrival_ns(state, command)
         return PaperOrder(
             order=order,
             venue_order_id=self.derived(command.venue, command.client_order_id, "VenueOrder"),
@@ -137,7 +144,9 @@ class _Visit:
     # ---- events
 
     def command(self, command: VenueCommand) -> tuple[VenueReport, ...]:
-        if command.kind is CommandKind.SUBMIT:
+        if command.is_amendment:
+            self._take_amendment(command)
+        elif command.kind is CommandKind.SUBMIT:
             self._submit(command)
         elif command.kind is CommandKind.CANCEL:
             self._cancel(command)
@@ -165,6 +174,16 @@ class _Visit:
             self.reports.append(self._answer(command, None, kind, reason))
         elif (arrives_ns := arrival.arrival_ns(self.state, command)) <= self.session_ns:
             self._report(held, ReportKind.CANCELED, arrives_ns)
+
+    def _take_amendment(self, command: VenueCommand) -> None:
+        if command.client_order_id not in self.state.orders:
+            answer = self._answer(command, None, ReportKind.ACCEPTED, "the order is not open")
+            self.reports.append(replace(answer, notice=ReportNotice.AMEND_REJECTED))
+            return
+        self.state = self.venue.evolve(self.state, command)
+        held = self.state.orders[command.client_order_id]
+        if arrival.arrival_ns(self.state, command) <= self.session_ns:
+            self._amend(held)
 
     def _query(self, command: VenueCommand) -> None:
         held = self.state.orders.get(command.client_order_id)
@@ -196,6 +215,8 @@ class _Visit:
         """What has become of an order by now; False when it ended."""
         if not held.is_accepted and held.arrival_ns <= arrived_ns and not self._arrive(held):
             return False
+        if held.amendment is not None and held.amendment.arrival_ns <= arrived_ns:
+            self._amend(self.state.orders[held.order.client_order_id])
         if held.cancel_ns is not None and held.cancel_ns <= arrived_ns:
             self._report(held, ReportKind.CANCELED, held.cancel_ns)
             return False
@@ -211,6 +232,17 @@ class _Visit:
         kind = ReportKind.REJECTED if reason else ReportKind.ACCEPTED
         self._report(held, kind, held.arrival_ns, reason)
         return not reason
+
+    def _amend(self, held: PaperOrder) -> None:
+        """Gives an order its new terms, or leaves it as it is and says why."""
+        amendment = held.amendment
+        assert amendment is not None
+        reason = arrival.amendment_fault(self.state, held)
+        notice = ReportNotice.AMEND_REJECTED if reason else ReportNotice.AMENDED
+        report = self._plain(
+            held, ReportKind.ACCEPTED, amendment.arrival_ns, reason, cause=amendment.command_id
+        )
+        self._emit(replace(report, notice=notice))
 
     def _match(self, held: PaperOrder, tick: Tick) -> None:
         order = held.order

@@ -41,6 +41,10 @@ class PaperAdapter:
         """The venue's immediate answer, empty with latency."""
         return self._step(command)
 
+    async def amend(self, command: VenueCommand) -> Sequence[VenueReport]:
+        """The venue's immediate answer, empty with latency."""
+        return self._step(command)
+
     async def query(self, command: VenueCommand) -> Sequence[VenueReport]:
         """ACCEPTED while the order is open, else NOT_FOUND."""
         return self._step(command)
@@ -58,6 +62,7 @@ class PaperAdapter:
                 quantity=one.order.quantity,
                 filled_quantity=one.filled_quantity,
                 limit_price=one.order.limit_price,
+                stop_price=one.order.stop_price,
             )
             for one in held
             if one.order.account_id == account_id

@@ -8,7 +8,7 @@ from typing import Final
 from tapeline.accounting.numbers import ZERO, fixed, notional
 from tapeline.contracts.config import Account, Instrument, Venue
 from tapeline.contracts.market import Quote
-from tapeline.contracts.orders import Order, ReportKind, Side, VenueReport
+from tapeline.contracts.orders import Order, ReportKind, ReportNotice, Side, VenueReport
 from tapeline.execution.venues.arrival import has_increments
 from tapeline.execution.venues.matching import Prices, Tick, prices_of, stance_at
 from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState, Stance
@@ -78,12 +78,44 @@ def reported(state: PaperState, report: VenueReport) -> PaperState:
     held = state.orders.get(report.client_order_id)
     if held is None:
         return state
+    if report.notice in (ReportNotice.AMENDED, ReportNotice.AMEND_REJECTED):
+        return _amended(state, held, report.notice)
     if report.kind is ReportKind.ACCEPTED:
         held = replace(held, is_accepted=True)
         return replace(state, orders={**state.orders, report.client_order_id: held})
     if report.kind is ReportKind.FILLED:
         return _filled(state, held, report)
     return _without(state, held) if report.kind in _ENDS else state
+
+
+def _amended(state: PaperState, held: PaperOrder, notice: ReportNotice) -> PaperState:
+    """After the answer to an amendment. What gets better terms, or more, goes to the end of the
+    queue and meets the market anew; what only gets less keeps its place."""
+    amendment, order = held.amendment, held.order
+    assert amendment is not None
+    held = replace(held, amendment=None)
+    name = order.client_order_id
+    if notice is ReportNotice.AMEND_REJECTED:
+        return replace(state, orders={**state.orders, name: held})
+    new = amendment.order
+    is_less = replace(order, quantity=new.quantity) == new and new.quantity < order.quantity
+    if is_less:
+        return replace(state, orders={**state.orders, name: replace(held, order=new)})
+    is_stop_done = order.stop_price is not None and held.stance in (Stance.TAKING, Stance.RESTING)
+    held = replace(
+        held,
+        order=new,
+        sequence=state.sequence + 1,
+        arrival_ns=amendment.arrival_ns,
+        stance=held.stance if is_stop_done else Stance.ARRIVING,
+    )
+    others = [one for one in state.by_instrument[order.instrument_id] if one != name]
+    return replace(
+        state,
+        orders={**state.orders, name: held},
+        sequence=held.sequence,
+        by_instrument={**state.by_instrument, order.instrument_id: (*others, name)},
+    )
 
 
 def _filled(state: PaperState, held: PaperOrder, report: VenueReport) -> PaperState:

@@ -13,14 +13,26 @@ from tapeline.contracts.orders import Order
 
 
 class Stance(StrEnum):
-    """How a limit order stands to the market."""
+    """How an order stands to the market."""
 
     ARRIVING = "ARRIVING"
     """no tick since it arrived"""
     TAKING = "TAKING"
     """marketable since it arrived: takes liquidity, at its limit or better"""
+    WAITING = "WAITING"
+    """a stop that no tick has reached"""
     RESTING = "RESTING"
     """in the book: is traded with at its limit"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperAmendment:
+    """New terms of an order, on their way to the venue."""
+
+    command_id: str
+    arrival_ns: int
+    order: Order
+    """as it is to be"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +53,7 @@ class PaperOrder:
     fill_count: int = 0
     cancel_ns: int | None = None
     """when a cancel reaches the venue"""
+    amendment: PaperAmendment | None = None
 
     @property
     def leaves_quantity(self) -> Decimal:
