@@ -101,7 +101,9 @@ class Scribe:
             ts_event_ns=self.now_ns,
             ts_init_ns=self.now_ns,
         )
-        return self.risk_event(record, self.event.event_id, Denial.AVRO)
+        # Copies of what cannot be read share an id; their answers differ, as they name a place.
+        place = f"{self.event.topic}/{self.event.partition}/{self.event.offset}"
+        return self.risk_event(record, f"{self.event.event_id}@{place}", Denial.AVRO)
 
     def reduced(
         self, decision: Decision, refusal: Refusal, asked: Decimal, granted: Decimal

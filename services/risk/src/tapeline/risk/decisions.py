@@ -15,7 +15,8 @@ from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined, worth_of
 from tapeline.runtime.core import Input, Output
 
-REMEMBERED_MAX = 16
+REMEMBERED_MAX = 512
+"""Refused as from the future, an account and group: while clocks differ these are all decisions."""
 
 
 def order_key(decision: Decision) -> str:
