@@ -16,7 +16,7 @@ from typing import Any
 
 from proving.playing import Progress
 from tapeline.cli.plan import Part
-from tapeline.cli.session import RESTART_S, Session
+from tapeline.cli.session import Session
 from tapeline.cli.stack.child import Child
 from tapeline.cli.stack.kafka import EmbeddedKafka
 from tapeline.cli.stack.supervisor import Exit
@@ -27,6 +27,7 @@ FENCED_EVENT = '"event": "fenced"'
 AT_START = ("after_fence", "after_recovery")
 NTH_MAX = 8
 SLICES_BETWEEN = (1, 3)
+RESTART_S = 0.5
 MOMENT_S = 0.25
 """an instant is that long, or shorter, after the slice it was drawn for"""
 TAKEN_OVER_SLICES = 2

@@ -31,13 +31,13 @@ from tapeline.runtime import exits
 from tapeline.runtime.codec import Decoder
 from tapeline.runtime.core import Input, Output
 from tapeline.runtime.derived import run_stage
+from tapeline.runtime.exits import PositionLost
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.kafka import admin_client, confluent_config
 from tapeline.runtime.membership import AssignmentOver, Membership
 from tapeline.runtime.outbox import Outbox
 from tapeline.runtime.settings import ServiceSettings
 from tapeline.runtime.shell import Shell, make_shell
-from tapeline.runtime.stage_worker import PositionLost
 from tapeline.runtime.telemetry import Metrics
 from tapeline.runtime.topology import TopicUnfit, Topology, create_topics, delete_topics
 

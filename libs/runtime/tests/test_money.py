@@ -13,20 +13,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import copier
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as KafkaPlace
 
 from tapeline.contracts import topics
 from tapeline.contracts.risk import Denial
-from tapeline.contracts.system import Watermark
+from tapeline.contracts.system import Incident, Watermark
 from tapeline.runtime import exits
 from tapeline.runtime.codec import DecodeError, Decoder, encode
 from tapeline.runtime.core import Context
 from tapeline.runtime.intake import Intake
-from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.kafka import admin_client, confluent_config
 from tapeline.runtime.log_reader import LogReader
 from tapeline.runtime.replay import ShardReplay, replay_shard
 from tapeline.runtime.settings import ServiceSettings
@@ -36,6 +38,7 @@ from tapeline.runtime.topology import Topology, create_topics
 pytestmark = pytest.mark.kafka
 SCRIPT = Path(__file__).parent / "copier_service.py"
 LIMIT_S = 60.0
+Found = TypeVar("Found", Denial, Incident)
 
 
 class Stand:
@@ -93,7 +96,14 @@ class Stand:
 
     async def answers(self, count: int) -> list[Denial]:
         """Everything committed on risk-events, once at least `count` answers are there."""
-        decoder = Decoder((Denial.AVRO,))
+        return await self._records(topics.RISK_EVENTS, Denial, count)
+
+    async def incidents(self) -> list[Incident]:
+        """Everything that people were told, at least one."""
+        return await self._records(topics.INCIDENTS, Incident, 1)
+
+    async def _records(self, topic: str, kind: type[Found], count: int) -> list[Found]:
+        decoder = Decoder((kind.AVRO,))
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap,
             isolation_level="read_committed",
@@ -101,9 +111,9 @@ class Stand:
             enable_auto_commit=False,
         )
         await consumer.start()
-        found: list[Denial] = []
+        found: list[Found] = []
         try:
-            consumer.assign([TopicPartition(self.prefix + topics.RISK_EVENTS, 0)])
+            consumer.assign([TopicPartition(self.prefix + topic, 0)])
             deadline = time.monotonic() + LIMIT_S
             idle = 0
             while time.monotonic() < deadline and (len(found) < count or idle < 2):
@@ -255,3 +265,53 @@ async def test_a_paced_run_gives_the_same_bytes_however_it_is_cut(
         finally:
             stand.stop()
     assert digests[0] == digests[1]
+
+
+async def test_a_process_of_another_build_refuses_to_join_and_tells_so(stand: Stand) -> None:
+    first = stand.start(TAPELINE_BUILD_ID="1.0")
+    stand.decide(0, 20)
+    await stand.answers(20)
+    joiner = stand.start(TAPELINE_BUILD_ID="0.9")
+    assert joiner.wait(LIMIT_S) == exits.USAGE
+    said = (stand.folder / "copier-1.log").read_text()
+    assert "risk/0 is build 0.9" in said
+    assert "Stop every risk and execution process of the run" in said
+    assert "MIXED_BUILDS" in [incident.code for incident in await stand.incidents()]
+    # It has not even fenced the one that was there.
+    stand.decide(20, 40)
+    assert_answered_once_in_order(await stand.answers(40), 40)
+    assert first.poll() is None
+
+
+async def test_another_build_takes_over_from_one_that_has_ended_and_decides_nothing_twice(
+    stand: Stand,
+) -> None:
+    first = stand.start(TAPELINE_BUILD_ID="1.0")
+    stand.decide(0, 50)
+    await stand.answers(30)
+    first.kill()
+    first.wait()
+    stand.start(TAPELINE_BUILD_ID="1.1")
+    stand.decide(50, 80)
+    assert_answered_once_in_order(await stand.answers(80), 80)
+
+
+async def test_records_deleted_before_they_were_read_stop_the_process_for_good(
+    stand: Stand,
+) -> None:
+    first = stand.start()
+    stand.decide(0, 30)
+    await stand.answers(30)
+    first.terminate()
+    assert first.wait(LIMIT_S) == exits.OK
+    stand.decide(30, 60)
+    place = TopicPartition(stand.prefix + topics.DECISIONS, 0)
+    admin = admin_client(stand.settings)
+    for future in admin.delete_records([KafkaPlace(place.topic, 0, 45)]).values():
+        future.result()
+    second = stand.start()
+    assert second.wait(LIMIT_S) == exits.USAGE
+    assert "which has been deleted" in (stand.folder / "copier-1.log").read_text()
+    assert "POSITION_LOST" in [incident.code for incident in await stand.incidents()]
+    # Nothing behind the gap was answered: nobody jumped over it.
+    assert_answered_once_in_order(await stand.answers(30), 30)

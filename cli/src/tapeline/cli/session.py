@@ -1,7 +1,8 @@
 """A run with its servers and services, all children of this process.
 
 Everything that is started here ends with this process, however it ends (stack/guard.py). A service
-that falls over is started again; one that says that its settings are wrong ends the session.
+or server that falls over is started again (restarts.py); one that says that its settings are wrong,
+or that falls over again and again, ends the session.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from tapeline.audit.migrate import migrate_with_file
 from tapeline.cli.configuration import Configuration
 from tapeline.cli.plan import Ground, Part, groups_of, parts_of, shared_environment
 from tapeline.cli.publishing import publish
+from tapeline.cli.restarts import Patience
 from tapeline.cli.runs import OPERATOR, Run, RunStore
 from tapeline.cli.source_watch import SourceWatch
 from tapeline.cli.stack.errors import StackError
 from tapeline.cli.stack.ports import free_port
+from tapeline.cli.stack.server import Server
 from tapeline.cli.stack.stack import LocalStack
 from tapeline.cli.stack.state import Endpoints
 from tapeline.cli.stack.supervisor import Exit, Supervisor
@@ -38,8 +41,6 @@ from tapeline.runtime.keys import (
 from tapeline.runtime.settings import KafkaSettings
 from tapeline.runtime.topology import Topology, create_topics
 
-RESTART_S = 0.5
-STARTS_MAX = 8
 LAST_LINES = 6
 LAST_CHARACTERS = 400
 
@@ -69,6 +70,9 @@ class Session:
         self.parts: dict[str, Part] = {}
         self.supervisor = Supervisor(self.folder / "output", restart=self._restart)
         self.restarts = 0
+        self._patience = Patience()
+        self._servers_due: dict[str, float] = {}
+        """when to start a server again that has ended, monotonic seconds"""
         self._feed_options = dict(feed_options or {})
         self._is_dev = is_dev
         self._say = say
@@ -154,11 +158,12 @@ class Session:
             return 0.0
         if exited.returncode == exits.OK:
             return None
-        if exited.returncode == exits.USAGE or exited.starts >= STARTS_MAX:
+        delay_s = self._patience.delay_s(exited.name, exited.returncode, time.monotonic())
+        if delay_s is None:
             self._failure = exited
-            return None
-        self.restarts += 1
-        return RESTART_S
+        else:
+            self.restarts += 1
+        return delay_s
 
     def watch(self, until: Callable[[], bool], pause_s: float = 0.1) -> None:
         """Keeps the services up until the callback says so; raises ServiceFailed."""
@@ -180,8 +185,24 @@ class Session:
                 f"The service {name} ended with code {code}:\n{last_words(self._failure.log_tail)}",
                 f"Correct what it says; its logs are in {self.folder / 'logs'}.",
             )
-        for child in self.stack.exited():
-            raise ServiceFailed(f"{child.name} has ended.", "Look at its log in the data folder.")
+        for server in self.stack.ended():
+            self._revive(server)
+
+    def _revive(self, server: Server) -> None:
+        """Starts a server of ours again when it is time; its clients find it where it was."""
+        now_s, name = time.monotonic(), server.child.name
+        if name not in self._servers_due:
+            # Never given up: what a server lacks, such as room on its disk, a person gives it.
+            delay_s = self._patience.delay_s(name, exits.UNAVAILABLE, now_s) or 0.0
+            where = f"its log is in {server.data_dir}"
+            self._say(f"{server.title} has ended, starts again in {delay_s:.1f} s; {where}")
+            self._servers_due[name] = now_s + delay_s
+        elif now_s >= self._servers_due[name]:
+            del self._servers_due[name]
+            try:
+                server.launch()
+            except StackError as error:
+                self._say(error.cause)
 
     # ---- end
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tapeline.cli.stack.child import Child
 from tapeline.cli.stack.errors import AlreadyRunning
 from tapeline.cli.stack.external import (
     KAFKA_VARIABLE,
@@ -113,10 +112,10 @@ class LocalStack:
         assert self._database_url is not None
         return Endpoints(bootstrap_servers=self._bootstrap_servers, database_url=self._database_url)
 
-    def exited(self) -> tuple[Child, ...]:
+    def ended(self) -> tuple[Server, ...]:
         """Servers of ours that have ended although nobody asked them to."""
         return tuple(
-            server.child for server in self.servers if server.started and not server.child.running
+            server for server in self.servers if server.started and not server.child.running
         )
 
     def release(self) -> None:

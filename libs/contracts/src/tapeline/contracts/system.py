@@ -251,6 +251,10 @@ class Heartbeat:
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    schema_set: str = ""
+    """money path: digest of every schema that the build knows; empty elsewhere"""
+    started_ns: int = 0
+    """money path: when the process started, wall clock, nanoseconds UTC; 0 elsewhere"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -262,6 +266,8 @@ class Heartbeat:
             lag=data["lag"],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            schema_set=data["schema_set"],
+            started_ns=data["started_ns"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -273,6 +279,8 @@ class Heartbeat:
             "lag": self.lag,
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "schema_set": self.schema_set,
+            "started_ns": self.started_ns,
         }
 
 

@@ -11,8 +11,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from tapeline.runtime.alarm import raise_alarm
 from tapeline.runtime.clock import monotonic_s
 from tapeline.runtime.core import Stage
+from tapeline.runtime.exits import PositionLost
 from tapeline.runtime.kafka import ClientLost, KafkaUnavailable, is_reachable, wait_for_kafka
 from tapeline.runtime.settings import ServiceSettings
 from tapeline.runtime.shell import Shell, run_service
@@ -66,6 +68,12 @@ async def run_stage(stage: Stage, shell: Shell) -> None:
     await _hook(stage, "start")
     try:
         await _lives(stage, shell, progress)
+    except PositionLost as lost:
+        # Nobody jumps over a gap in silence: people are told, and the process ends for good.
+        await asyncio.to_thread(
+            raise_alarm, shell.settings, stage.name, "POSITION_LOST", lost.cause
+        )
+        raise
     finally:
         await _hook(stage, "stop")
 

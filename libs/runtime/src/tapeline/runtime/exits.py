@@ -5,6 +5,8 @@ Failure             has a cause, a remedy and an exit code; printed without a tr
 ├── FileUnusable    a file or folder named in the settings cannot be used
 ├── PortBusy        another process listens where we must
 ├── KafkaUnavailable, TopicUnfit (kafka.py, topology.py)
+├── MixedBuilds     (builds.py)     another build is on the money path of the run
+├── PositionLost    records that were still to be read have been deleted
 └── Fenced          another process has taken over
 """
 
@@ -57,3 +59,9 @@ class Fenced(Failure):
     """Another process has taken over what this one owned."""
 
     exit_code = FENCED
+
+
+class PositionLost(Failure):
+    """Records that had not been read yet have been deleted, by retention or by hand."""
+
+    exit_code = USAGE

@@ -2,6 +2,7 @@
 
 Errors:
     LogUnavailable  the broker did not answer within the bound
+    PositionLost    what is to be read has been deleted
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from tapeline.runtime import clock
+from tapeline.runtime import clock, exits
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.shard import ReadRange
 
@@ -40,6 +41,17 @@ class LogUnavailable(Exception):
     """The broker did not answer within the bound."""
 
     remedy = "Check that Kafka runs and can be reached, then start again."
+    exit_code = exits.UNAVAILABLE
+
+
+def position_lost(who: str, message: Message) -> exits.PositionLost:
+    """For a consumer that was told that its offset is not there any more."""
+    where = f"{message.topic()}-{message.partition()}"
+    return exits.PositionLost(
+        f"{who} has to read {where} at offset {message.offset()}, which has been deleted.",
+        "Records are missing for good, and nothing is skipped in silence: keep the topics of a run "
+        "longer than its services are ever stopped, and start a new run.",
+    )
 
 
 def raw_of(message: Message, prefix: str) -> Raw:
@@ -162,6 +174,8 @@ class LogReader:
         error = message.error()
         if error is not None and error.code() in RETRIABLE:
             return
+        if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise position_lost("Recovery or replay", message)
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
         place = (str(message.topic())[len(self._prefix) :], int(message.partition() or 0))

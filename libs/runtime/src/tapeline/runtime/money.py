@@ -20,31 +20,39 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from tapeline.contracts import topics
 from tapeline.contracts.system import Heartbeat
 from tapeline.runtime import clock, exits
+from tapeline.runtime.alarm import raise_alarm
+from tapeline.runtime.builds import PLACE, MixedBuilds, Peers, schema_set
 from tapeline.runtime.codec import encode
 from tapeline.runtime.core import Context, MoneyCore, Pacing
 from tapeline.runtime.failpoints import failpoint
 from tapeline.runtime.health import Health, HealthServer
 from tapeline.runtime.intake import Intake, Resolve, Verdict, no_verdict
-from tapeline.runtime.kafka import confluent_config, wait_for_kafka
+from tapeline.runtime.kafka import (
+    KafkaUnavailable,
+    confluent_config,
+    reason_of,
+    wait_for_kafka,
+)
 from tapeline.runtime.log import Raw, TopicPartition
-from tapeline.runtime.log_reader import RETRIABLE, LogReader, raw_of
+from tapeline.runtime.log_reader import RETRIABLE, LogReader, position_lost, raw_of
 from tapeline.runtime.money_worker import (
     ShardFenced,
     ShardWorker,
     WorkerSettings,
     as_fenced,
     expected_sources,
+    is_outage,
 )
 from tapeline.runtime.recovery import recover
 from tapeline.runtime.schemas import SchemaTopic
 from tapeline.runtime.settings import ServiceSettings, SettingsError
-from tapeline.runtime.shard import Shard, identity
+from tapeline.runtime.shard import JournalError, Shard, identity
 from tapeline.runtime.slices import SliceGate
 from tapeline.runtime.telemetry import Metrics, configure_logging, get_logger
 
@@ -57,6 +65,15 @@ HEARTBEAT_S = 2.0
 OFFSETS_S = 5.0
 FENCED_SILENCE_S = 15.0
 JOIN_S = 20.0
+RESTART = "Nothing is lost: the process goes on from its last commit when it is started again."
+AWAY_S = 2.0
+"""a transaction that takes longer: the broker is away, and the process says that it is not ready"""
+ALARMS: dict[type[BaseException], str] = {
+    exits.PositionLost: "POSITION_LOST",
+    MixedBuilds: "MIXED_BUILDS",
+    JournalError: "JOURNAL_UNFIT",
+}
+"""Why a process stops for good, and the code of the incident that says so."""
 log = get_logger(__name__)
 
 
@@ -88,7 +105,15 @@ def run_money_service(service: MoneyService[State], settings: ServiceSettings) -
     wait_for_kafka(settings)
     process = MoneyProcess(service, settings)
     with HealthServer(process.health, process.metrics, settings):
-        return process.run()
+        try:
+            return process.run()
+        except tuple(ALARMS) as failure:
+            raise_alarm(settings, service.name, ALARMS[type(failure)], str(failure.args[0]))
+            raise
+        except KafkaException as error:
+            if is_outage(error):
+                raise KafkaUnavailable(f"Kafka went away: {reason_of(error)}.", RESTART) from error
+            raise
 
 
 class MoneyProcess(Generic[State]):
@@ -104,6 +129,8 @@ class MoneyProcess(Generic[State]):
         self._stopping = threading.Event()
         self._workers: list[ShardWorker[State]] = []
         self._schemas = SchemaTopic(settings)
+        self._started_ns = clock.wall_ns()
+        self._peers = Peers(self._heartbeat(settings.shards[0], 0), self._schemas.resolve)
 
     def run(self) -> int:
         """Starts the shards, fetches for them, ends with them."""
@@ -112,6 +139,7 @@ class MoneyProcess(Generic[State]):
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         self._schemas.publish(self._written_types())
         reader = LogReader(self._config, self.settings.topic_prefix)
+        self._peers.refuse_to_mix(reader, self._stopping.is_set)
         try:
             partitions = {
                 name: reader.partition_count(name)
@@ -127,7 +155,7 @@ class MoneyProcess(Generic[State]):
         for worker in self._workers:
             worker.start()
         self.health.set_ready(True)
-        return self._fetch_until_ended()
+        return self._fetch_until_ended(reader.ends([PLACE])[PLACE])
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping.set()
@@ -243,14 +271,16 @@ class MoneyProcess(Generic[State]):
 
     # ---- fetching
 
-    def _fetch_until_ended(self) -> int:
+    def _fetch_until_ended(self, heartbeats_from: int) -> int:
         consumer = self._consumer()
         routes = self._routes()
-        self._assign(consumer, routes)
+        self._assign(consumer, routes, heartbeats_from)
         heartbeats = Producer({**self._config, "linger.ms": 5})
         last_heartbeat_s = last_offsets_s = 0.0
         while not self._ended.is_set() and not self._stopping.is_set():
-            self._dispatch(self._fetch(consumer), routes)
+            raws = self._fetch(consumer)
+            self._peers.check(raw for raw in raws if raw.topic == topics.HEARTBEATS)
+            self._dispatch(raws, routes)
             self.health.beat()
             now_s = clock.monotonic_s()
             if now_s - last_heartbeat_s > HEARTBEAT_S:
@@ -284,18 +314,19 @@ class MoneyProcess(Generic[State]):
         return routes
 
     def _assign(
-        self, consumer: Consumer, routes: Mapping[TopicPartition, Sequence[ShardWorker[State]]]
+        self,
+        consumer: Consumer,
+        routes: Mapping[TopicPartition, Sequence[ShardWorker[State]]],
+        heartbeats_from: int,
     ) -> None:
         prefix = self.settings.topic_prefix
+        starts = {
+            place: min(worker.shard.positions[place] for worker in workers)
+            for place, workers in routes.items()
+        }
+        starts.setdefault(PLACE, heartbeats_from)
         consumer.assign(
-            [
-                KafkaPlace(
-                    prefix + place[0],
-                    place[1],
-                    min(worker.shard.positions[place] for worker in workers),
-                )
-                for place, workers in routes.items()
-            ]
+            [KafkaPlace(prefix + topic, at, start) for (topic, at), start in starts.items()]
         )
 
     def _fetch(self, consumer: Consumer) -> list[Raw]:
@@ -307,6 +338,8 @@ class MoneyProcess(Generic[State]):
             error = message.error()
             if error is None:
                 raws.append(raw_of(message, self.settings.topic_prefix))
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise position_lost(self.service.name, message)
             elif not (error.retriable() or error.code() in RETRIABLE):
                 raise KafkaException(error)
         return raws
@@ -320,7 +353,7 @@ class MoneyProcess(Generic[State]):
         for topic, count in Counter(raw.topic for raw in raws).items():
             self.metrics.consumed.labels(topic).inc(count)
         for raw in raws:
-            for worker in routes[raw.topic, raw.partition]:
+            for worker in routes.get((raw.topic, raw.partition), ()):
                 shares.setdefault(worker.name, []).append(raw)
         for worker in self._workers:
             if worker.name in shares:
@@ -331,20 +364,25 @@ class MoneyProcess(Generic[State]):
                         break
 
     def _beat(self, producer: Producer) -> None:
-        now_ns = clock.wall_ns()
+        topic = self.settings.topic_prefix + topics.HEARTBEATS
         for worker in self._workers:
             context = worker.shard.context
-            record = Heartbeat(
-                service=context.service,
-                shard=context.shard,
-                build_id=self.settings.build_id,
-                lag=worker.inbox.qsize(),
-                ts_event_ns=now_ns,
-                ts_init_ns=now_ns,
-            )
-            topic = self.settings.topic_prefix + topics.HEARTBEATS
+            record = self._heartbeat(context.shard, worker.inbox.qsize())
             producer.produce(topic, encode(record), context.instance.encode(), 0)
         producer.poll(0)
+
+    def _heartbeat(self, shard: int, lag: int) -> Heartbeat:
+        now_ns = clock.wall_ns()
+        return Heartbeat(
+            service=self.service.name,
+            shard=shard,
+            build_id=self.settings.build_id,
+            lag=lag,
+            ts_event_ns=now_ns,
+            ts_init_ns=now_ns,
+            schema_set=schema_set(),
+            started_ns=self._started_ns,
+        )
 
     def _commit_for_lag_tools(self, consumer: Consumer) -> None:
         prefix = self.settings.topic_prefix
@@ -384,11 +422,14 @@ class MoneyProcess(Generic[State]):
     def _end_failed(self, failures: Sequence[tuple[ShardWorker[State], BaseException]]) -> int:
         for worker, failure in failures:
             log.error("shard_failed", shard=worker.name, error=str(failure), exc_info=failure)
-        for _, failure in failures:
+        for worker, failure in failures:
             if isinstance(failure, ShardFenced):
                 return self._end_fenced(failure)
+            if isinstance(failure, tuple(ALARMS)):
+                raise_alarm(self.settings, worker.name, ALARMS[type(failure)], str(failure.args[0]))
         # Threads of the client may still wait for a broker that is away.
-        os._exit(exits.INTERNAL)
+        was_outage = all(is_outage(failure) for _, failure in failures)
+        os._exit(exits.UNAVAILABLE if was_outage else exits.INTERNAL)
 
     def _end_fenced(self, failure: BaseException) -> int:
         """Waits until the new owner's journal has been silent, so that two supervised owners do
@@ -409,9 +450,12 @@ class MoneyProcess(Generic[State]):
         os._exit(exits.FENCED)
 
     def _watch(self) -> None:
-        """Ends a process that has work and does none."""
+        """Ends a process that has work and does none; says when the broker is away."""
         while True:
             time.sleep(1.0)
+            waits_s = max((worker.waits_s() for worker in list(self._workers)), default=0.0)
+            reason = f"Kafka has not answered for {waits_s:.0f} s"
+            self.health.set_ready(waits_s < AWAY_S, reason, "kafka")
             for worker in list(self._workers):
                 if worker.is_stuck(self.settings.watchdog_s) and worker.is_alive():
                     log.error("no_progress", shard=worker.name, watchdog_s=self.settings.watchdog_s)

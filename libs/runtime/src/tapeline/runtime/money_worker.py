@@ -19,6 +19,7 @@ from tapeline.runtime import clock
 from tapeline.runtime.failpoints import failpoint
 from tapeline.runtime.log import Message as OutMessage
 from tapeline.runtime.log import Raw, TopicPartition
+from tapeline.runtime.log_reader import RETRIABLE
 from tapeline.runtime.shard import Batch, Shard
 from tapeline.runtime.slices import SliceGate
 from tapeline.runtime.telemetry import Metrics, get_logger
@@ -46,6 +47,10 @@ class DeliveryError(Exception):
     """A record of a transaction was not taken by the broker."""
 
 
+class NoAnswer(Exception):
+    """The broker did not acknowledge the records of a transaction in time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """What a worker is told."""
@@ -69,6 +74,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         self.failure: BaseException | None = None
         self.last_progress_s = clock.monotonic_s()
         self.last_journal_s = clock.monotonic_s()
+        self._commit_since_s = float("inf")
         self.inbox: queue.Queue[Sequence[Raw]] = queue.Queue(QUEUE_SIZE)
         self.gate: SliceGate | None = None
         self._producer = producer
@@ -92,6 +98,10 @@ class ShardWorker(threading.Thread, Generic[State]):
         waits = not self.inbox.empty()
         return waits and clock.monotonic_s() - self.last_progress_s > watchdog_s
 
+    def waits_s(self) -> float:
+        """For how long a transaction has been under way; 0 without one."""
+        return max(0.0, clock.monotonic_s() - self._commit_since_s)
+
     def run(self) -> None:
         """The thread: until stopped or failed."""
         # The other shards of the process recovered since this worker was made.
@@ -102,9 +112,19 @@ class ShardWorker(threading.Thread, Generic[State]):
                 self._turn()
             self._commit(with_snapshot=True)
         except BaseException as error:  # noqa: BLE001 - a thread ends in silence otherwise
-            self.failure = as_fenced(error)
+            self.failure = self._cause_of(error)
         finally:
             self._on_end()
+
+    def _cause_of(self, error: BaseException) -> BaseException:
+        """What ended the thread. The client may lose a fatal error on its way and raise a bare
+        SystemError; the producer still knows whether it was fenced, and says so when asked."""
+        if isinstance(error, SystemError):
+            try:
+                self._producer.abort_transaction(COMMIT_TIMEOUT_S)
+            except (KafkaException, SystemError) as told:
+                return as_fenced(told)
+        return as_fenced(error)
 
     def _turn(self) -> None:
         raws = self._fetched()
@@ -176,6 +196,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         )
 
     def _commit(self, *, with_snapshot: bool) -> None:
+        self._commit_since_s = clock.monotonic_s()
         failpoint("before_begin")
         self._producer.begin_transaction()
         failpoint("after_begin")
@@ -183,12 +204,17 @@ class ShardWorker(threading.Thread, Generic[State]):
         for message in messages:
             self._produce(message)
         failpoint("after_outputs")
-        self._producer.flush(COMMIT_TIMEOUT_S)
+        unacknowledged = self._producer.flush(COMMIT_TIMEOUT_S)
         if self._delivery_error is not None:
+            if self._delivery_error.code() in FENCED_CODES:
+                raise ShardFenced(str(self._delivery_error))
             raise DeliveryError(str(self._delivery_error))
+        if unacknowledged:
+            raise NoAnswer(f"{unacknowledged} records unacknowledged for {COMMIT_TIMEOUT_S:.0f} s")
         failpoint("before_commit")
         self._producer.commit_transaction(COMMIT_TIMEOUT_S)
         failpoint("after_commit")
+        self._commit_since_s = float("inf")
         self.shard.committed(self._acknowledged)
         self._acknowledged.clear()
         self.last_journal_s = clock.monotonic_s()
@@ -214,6 +240,13 @@ class ShardWorker(threading.Thread, Generic[State]):
         place = (topic, int(message.partition() or 0))
         offset = int(message.offset() or 0)
         self._acknowledged[place] = max(offset, self._acknowledged.get(place, -1))
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the broker was away, rather than something wrong here."""
+    if isinstance(error, KafkaException):
+        return error.args[0].code() in RETRIABLE
+    return isinstance(error, NoAnswer)
 
 
 def as_fenced(error: BaseException) -> BaseException:

@@ -32,6 +32,8 @@ from tapeline.runtime.settings import KafkaSettings
 
 READ_S: Final = 30.0
 SEND_S: Final = 30.0
+SETTLE_S: Final = 10.0
+SETTLE_PAUSE_S: Final = 0.2
 MISS_PAUSE_S: Final = 1.0
 FRUITLESS_MAX: Final = 3
 SCHEMAS_MAX: Final = 10_000
@@ -95,13 +97,25 @@ class SchemaTopic:
                 error_cb=lambda _error: None,
             )
         )
+        deadline_s = self._clock.monotonic_s() + SETTLE_S
         try:
-            self._read_with(consumer)
+            while not self._is_read_with(consumer, deadline_s):
+                time.sleep(SETTLE_PAUSE_S)
         except KafkaException as error:
             raise self._unavailable("read", reason_of(error)) from error
         finally:
             consumer.close()
         self._last_read_s = self._clock.monotonic_s()
+
+    def _is_read_with(self, consumer: Consumer, deadline_s: float) -> bool:
+        """False while a broker that has just come back does not lead its partitions yet."""
+        try:
+            self._read_with(consumer)
+        except KafkaException as error:
+            if not error.args[0].retriable() or self._clock.monotonic_s() > deadline_s:
+                raise
+            return False
+        return True
 
     def _read_with(self, consumer: Consumer) -> None:
         place = TopicPartition(topic_name(self._settings, topics.SCHEMAS), 0)

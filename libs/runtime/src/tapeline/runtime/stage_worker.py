@@ -19,10 +19,11 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from tapeline.contracts import topics
 from tapeline.contracts.system import Heartbeat, Quarantined
-from tapeline.runtime import clock, exits
+from tapeline.runtime import clock
 from tapeline.runtime.clients import cut_off
 from tapeline.runtime.codec import DecodeError
 from tapeline.runtime.core import Input, Output, Stage
+from tapeline.runtime.exits import PositionLost
 from tapeline.runtime.ids import content_id, derive_id
 from tapeline.runtime.kafka import ClientLost, is_reachable
 from tapeline.runtime.membership import AssignmentOver, Membership
@@ -41,12 +42,6 @@ STEP_S: Final = 60.0
 """A stage may set its own `step_seconds_max`."""
 QUARANTINE_BYTES_MAX: Final = 32 * 1024
 log = get_logger(__name__)
-
-
-class PositionLost(exits.Failure):
-    """Records that a stage has not read yet have been deleted by retention."""
-
-    exit_code = exits.USAGE
 
 
 @dataclass(slots=True)
