@@ -24,8 +24,10 @@ from tapeline.contracts.control import (
 )
 from tapeline.contracts.market import AggressorSide, Quote, TickOrigin, Trade
 from tapeline.contracts.orders import (
+    Algorithm,
     Approval,
     ApprovedOrder,
+    ChildRole,
     Fill,
     Mode,
     Order,
@@ -33,6 +35,9 @@ from tapeline.contracts.orders import (
     OrderStatus,
     OrderType,
     OrderUpdate,
+    ReportNotice,
+    Schedule,
+    ScheduledChild,
     Side,
     TimeInForce,
     VenueReport,
@@ -155,6 +160,79 @@ def approved(
         ts_event_ns=now_ns,
         ts_init_ns=now_ns,
     )
+
+
+FOREVER = 2**63 - 1
+
+
+def sliced(
+    of: Order,
+    quantities: Sequence[str | int],
+    *,
+    algorithm: Algorithm = Algorithm.TWAP,
+    now_ns: int = T0,
+    gap_ns: int = 60 * SECOND,
+    **changes: Any,
+) -> ApprovedOrder:
+    """An approval of slices, `gap_ns` apart; each may be sent until the end of the last gap."""
+    end_ns = now_ns + max(len(quantities), 1) * gap_ns
+    children = tuple(
+        ScheduledChild(
+            role=ChildRole.SLICE,
+            quantity=dec(quantity),
+            order_type=of.order_type,
+            limit_price=of.limit_price,
+            stop_price=of.stop_price,
+            send_ns=now_ns + (0 if algorithm is Algorithm.ICEBERG else number * gap_ns),
+            last_send_ns=end_ns - 1,
+        )
+        for number, quantity in enumerate(quantities)
+    )
+    schedule = Schedule(algorithm=algorithm, end_ns=end_ns, children=children)
+    plain: dict[str, Any] = {
+        "schedule": schedule,
+        "child_count": len(children),
+        "last_send_ns": end_ns - 1,
+    }
+    return approved(of, now_ns=now_ns, **{**plain, **changes})
+
+
+def bracket(
+    of: Order, take_profit: str = "", stop_loss: str = "", *, now_ns: int = T0, **changes: Any
+) -> ApprovedOrder:
+    """An approval of an entry with protective legs."""
+    entry = ScheduledChild(
+        role=ChildRole.WHOLE,
+        quantity=of.quantity,
+        order_type=of.order_type,
+        limit_price=of.limit_price,
+        stop_price=of.stop_price,
+        send_ns=now_ns,
+        last_send_ns=now_ns + 5 * SECOND,
+    )
+    leg = replace(entry, limit_price=None, stop_price=None, last_send_ns=FOREVER)
+    profit = replace(
+        leg,
+        role=ChildRole.TAKE_PROFIT,
+        order_type=OrderType.LIMIT,
+        limit_price=dec(take_profit or 0),
+    )
+    loss = replace(
+        leg,
+        role=ChildRole.STOP_LOSS,
+        order_type=OrderType.STOP_MARKET,
+        stop_price=dec(stop_loss or 0),
+    )
+    legs = tuple(one for one, level in ((profit, take_profit), (loss, stop_loss)) if level)
+    schedule = Schedule(algorithm=Algorithm.NONE, children=(entry, *legs))
+    plain: dict[str, Any] = {"schedule": schedule, "child_count": 1 + len(legs)}
+    return approved(of, now_ns=now_ns, **{**plain, **changes})
+
+
+def amend(of: Order, *, now_ns: int = T0, **changes: Any) -> ApprovedOrder:
+    """An approval of new terms for an order."""
+    approval_id = changes.pop("approval_id", f"amend-{of.client_order_id}")
+    return approved(of, now_ns=now_ns, action=OrderAction.AMEND, approval_id=approval_id, **changes)
 
 
 def cancel(of: Order, *, now_ns: int = T0, **changes: Any) -> ApprovedOrder:
@@ -450,3 +528,35 @@ def _plain(line: str) -> str:
 def _short(part: str) -> str:
     is_decimal = "." in part and part.strip("-").replace(".", "").isdigit()
     return part.rstrip("0").rstrip(".") if is_decimal else part
+
+
+def told(outputs: Sequence[Output]) -> list[str]:
+    """A transcript of orders with a schedule: [role and number] status command quantity; the whole
+    has no number."""
+    lines = []
+    for output in outputs:
+        record = output.record
+        if isinstance(record, Fill):
+            name = "" if record.role is ChildRole.WHOLE else f"{record.role.value} "
+            lines.append(f"{name}fill {record.quantity:f} @ {record.price:f}")
+        elif isinstance(record, Incident):
+            lines.append(f"incident {record.code}")
+        elif isinstance(record, OrderUpdate):
+            lines.append(_told(record))
+    return [_plain(line) for line in lines]
+
+
+def _told(update: OrderUpdate) -> str:
+    is_part = update.role is not ChildRole.WHOLE
+    parts = [f"{update.role.value}-{update.child_index}" if is_part else "whole"]
+    if update.approval_id.startswith(("cancel", "amend")):
+        parts = [update.approval_id.partition("-")[0]]
+    parts.append(update.status.value)
+    if update.command is not None:
+        kind = "AMEND" if update.command.is_amendment else update.command.kind.value
+        parts += [kind, f"{update.command.quantity:f}"]
+    if update.notice is not ReportNotice.NONE:
+        parts.append(update.notice.value)
+    if update.code:
+        parts.append(update.code)
+    return " ".join([*parts, "end"] if update.is_terminal else parts)

@@ -652,6 +652,15 @@ class VenueCommand:
         return replace(self, approved=self.approved.without_mac())
 
 
+class ReportNotice(StrEnum):
+    """What a report says beyond its kind; a reader that does not know it takes the kind alone, which then changes nothing."""
+
+    UNKNOWN = "UNKNOWN"
+    NONE = "NONE"
+    AMENDED = "AMENDED"
+    AMEND_REJECTED = "AMEND_REJECTED"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderUpdate:
     """One step of an order's life."""
@@ -702,6 +711,8 @@ class OrderUpdate:
     """what it is under its approval"""
     protective_filled_quantity: Decimal | None = None
     """filled by the protective legs of this order so far; null: it has none"""
+    notice: ReportNotice = ReportNotice.NONE
+    """AMENDED: the order has got its new terms; AMEND_REJECTED: it keeps the old ones"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -738,6 +749,7 @@ class OrderUpdate:
                 data["protective_filled_quantity"],
                 "tapeline.orders.OrderUpdate.protective_filled_quantity",
             ),
+            notice=ReportNotice[data["notice"]],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -774,6 +786,7 @@ class OrderUpdate:
                 self.protective_filled_quantity,
                 "tapeline.orders.OrderUpdate.protective_filled_quantity",
             ),
+            "notice": self.notice.value,
         }
 
     def without_mac(self) -> Self:
@@ -792,16 +805,6 @@ class ReportKind(StrEnum):
     CANCEL_REJECTED = "CANCEL_REJECTED"
     NOT_FOUND = "NOT_FOUND"
     TIMEOUT = "TIMEOUT"
-
-
-class ReportNotice(StrEnum):
-    """What a report says beyond its kind; a reader that does not know it takes the kind alone, which then changes nothing."""
-
-    UNKNOWN = "UNKNOWN"
-    NONE = "NONE"
-    AMENDED = "AMENDED"
-    AMEND_REJECTED = "AMEND_REJECTED"
-    BUSTED = "BUSTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1056,7 +1059,7 @@ class VenueReport:
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
     notice: ReportNotice = ReportNotice.NONE
-    """what it says beyond its kind: AMENDED and AMEND_REJECTED come with ACCEPTED, BUSTED (the fill of trade_id is void) with FILLED"""
+    """what it says beyond its kind: AMENDED and AMEND_REJECTED come with ACCEPTED"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:

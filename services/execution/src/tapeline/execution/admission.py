@@ -7,15 +7,16 @@ is alive.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from tapeline.contracts.orders import ApprovedOrder, Mode, OrderAction
 from tapeline.contracts.risk import TradingState
-from tapeline.execution import external, switchboard
+from tapeline.execution import external, schedules, switchboard
 from tapeline.execution.external_state import OUTSIDE_MODES
+from tapeline.execution.order_table import Trigger, next_status
 from tapeline.execution.state import ExecutionState
 from tapeline.runtime.core import Context, Input
 
@@ -31,8 +32,9 @@ class Code(StrEnum):
     WRONG_ACCOUNT = "EXECUTION_WRONG_ACCOUNT"
     EXPIRED = "EXECUTION_EXPIRED"
     REUSED = "EXECUTION_REUSED"
-    ACTION_NOT_SUPPORTED = "EXECUTION_ACTION_NOT_SUPPORTED"
-    SCHEDULE_NOT_SUPPORTED = "EXECUTION_SCHEDULE_NOT_SUPPORTED"
+    SCHEDULE = "EXECUTION_SCHEDULE"
+    SCHEDULE_OVER = "EXECUTION_SCHEDULE_OVER"
+    NOT_AMENDABLE = "EXECUTION_NOT_AMENDABLE"
     NOT_POSITIVE = "EXECUTION_NOT_POSITIVE"
     DUPLICATE_ORDER = "EXECUTION_DUPLICATE_ORDER"
     UNKNOWN_ORDER = "EXECUTION_UNKNOWN_ORDER"
@@ -77,29 +79,41 @@ class Question:
     event: Input
     context: Context
     rules: Rules
+    subject: ApprovedOrder | None = None
+    """one send of a schedule, as an order of its own; None: the event's approval"""
 
     @property
     def approved(self) -> ApprovedOrder:
         """The record asked about."""
-        record: ApprovedOrder = self.event.record
+        record: ApprovedOrder = self.event.record if self.subject is None else self.subject
         return record
+
+
+_Check: TypeAlias = Callable[[Question], Refusal | None]
 
 
 def refusal(question: Question) -> Refusal | None:
     """The first reason against an approval, or None. That its id is new is the caller's check."""
-    is_cancel = question.approved.action is OrderAction.CANCEL
-    checks = (*_ALWAYS, *(_OF_CANCELS if is_cancel else _OF_ORDERS))
-    for check in checks:
-        found = check(question)
-        if found is not None:
-            return found
-    return None
+    specific = _OF_ACTION.get(question.approved.action, _OF_ORDERS)
+    return _first(question, (*_ALWAYS, *specific))
+
+
+def refusal_of_send(question: Question) -> Refusal | None:
+    """The first reason against a later send of an approval that was taken, or None."""
+    return _first(question, _OF_SENDS)
+
+
+def _first(question: Question, checks: Sequence[_Check]) -> Refusal | None:
+    return next((found for check in checks if (found := check(question)) is not None), None)
 
 
 def is_answered(state: ExecutionState, approved: ApprovedOrder) -> bool:
     """Whether an approval of that id has been answered or is being carried out."""
     approval_id = approved.approval.approval_id
     if approval_id in state.used:
+        return True
+    parent = state.parents.get(approved.order.client_order_id)
+    if parent is not None and approval_id == parent.approval_id:
         return True
     order = state.known_order(approved.order.client_order_id)
     if order is None:
@@ -154,13 +168,9 @@ def _expiry(question: Question) -> Refusal | None:
 
 def _action(question: Question) -> Refusal | None:
     approved = question.approved
-    if approved.action is OrderAction.AMEND:
-        return _no(Code.ACTION_NOT_SUPPORTED, "Amending is not supported; cancel and order anew.")
-    if approved.approval.child_count != 1:
-        return _no(
-            Code.SCHEDULE_NOT_SUPPORTED,
-            f"The approval covers {approved.approval.child_count} sends; plain orders have one.",
-        )
+    fault = schedules.fault(approved)
+    if fault:
+        return _no(Code.SCHEDULE, fault)
     if approved.order.quantity <= 0:
         return _no(Code.NOT_POSITIVE, f"Quantity {approved.order.quantity} is not positive.")
     return None
@@ -168,7 +178,8 @@ def _action(question: Question) -> Refusal | None:
 
 def _order_id_is_new(question: Question) -> Refusal | None:
     order_id = question.approved.order.client_order_id
-    if question.state.known_order(order_id) is not None:
+    state = question.state
+    if state.known_order(order_id) is not None or order_id in state.parents:
         return _no(Code.DUPLICATE_ORDER, f"Order {order_id} was sent under another approval.")
     return None
 
@@ -227,14 +238,38 @@ def _risk_is_alive(question: Question) -> Refusal | None:
 
 
 def _target(question: Question) -> Refusal | None:
-    order = question.approved.order
-    target = question.state.known_order(order.client_order_id)
+    order, state = question.approved.order, question.state
+    name = order.client_order_id
+    target = state.known_order(name) or state.parents.get(name)
     if target is None or target.approved.order.account_id != order.account_id:
-        return _no(Code.UNKNOWN_ORDER, f"Order {order.client_order_id} is not known.")
+        return _no(Code.UNKNOWN_ORDER, f"Order {name} is not known.")
     return None
 
 
-_Check = Callable[[Question], Refusal | None]
+def _amendable(question: Question) -> Refusal | None:
+    approved = question.approved
+    new, held = approved.order, question.state.orders.get(approved.order.client_order_id)
+    if held is None:
+        return _no(Code.NOT_AMENDABLE, f"Order {new.client_order_id} has ended.")
+    old = held.order
+    if next_status(held.status, Trigger.REQUEST_AMENDMENT) is None:
+        return _no(Code.NOT_AMENDABLE, f"The order is {held.status.value}.")
+    if held.amendment is not None:
+        return _no(Code.NOT_AMENDABLE, "The venue has not answered the last amendment yet.")
+    if held.approved.approval.schedule is not None or approved.approval.schedule is not None:
+        return _no(Code.NOT_AMENDABLE, "Orders with a schedule are canceled and ordered anew.")
+    free = {
+        "quantity": new.quantity,
+        "limit_price": new.limit_price,
+        "stop_price": new.stop_price,
+    }
+    if replace(old, **free) != new:  # type: ignore[arg-type]
+        return _no(Code.NOT_AMENDABLE, "Only quantity, limit and stop price can be amended.")
+    if new.quantity <= held.filled_quantity:
+        return _no(Code.NOT_AMENDABLE, f"{held.filled_quantity} are filled already.")
+    return None
+
+
 _ALWAYS: Final[tuple[_Check, ...]] = (_verdict, _run_and_mode, _account, _expiry)
 _OF_ORDERS: Final[tuple[_Check, ...]] = (
     _action,
@@ -247,3 +282,20 @@ _OF_ORDERS: Final[tuple[_Check, ...]] = (
 )
 # A cancel passes in every trading state, and whether or not risk still breathes.
 _OF_CANCELS: Final[tuple[_Check, ...]] = (_target,)
+_OF_AMENDMENTS: Final[tuple[_Check, ...]] = (
+    _action,
+    _target,
+    _amendable,
+    _trading_state,
+    _risk_is_alive,
+    _live_switch,
+    _certainty,
+)
+_OF_SENDS: Final[tuple[_Check, ...]] = (
+    _destination,
+    _trading_state,
+    _risk_is_alive,
+    _live_switch,
+    _certainty,
+)
+_OF_ACTION: Final = {OrderAction.CANCEL: _OF_CANCELS, OrderAction.AMEND: _OF_AMENDMENTS}

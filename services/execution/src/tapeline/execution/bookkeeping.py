@@ -7,11 +7,25 @@ from typing import Final
 
 from tapeline.accounting.numbers import fixed, notional
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.orders import ApprovedOrder, CommandKind, Fill, OrderUpdate
+from tapeline.contracts.orders import (
+    ApprovedOrder,
+    CommandKind,
+    Fill,
+    OrderUpdate,
+    ReportNotice,
+    VenueCommand,
+)
+from tapeline.execution import parents
 from tapeline.execution.admission import SECOND_NS, Rules
 from tapeline.execution.order_table import TERMINAL
-from tapeline.execution.state import ExecutionState, LiveOrder, PendingCancel, UsedApproval
+from tapeline.execution.state import (
+    ExecutionState,
+    LiveOrder,
+    PendingAmendment,
+    UsedApproval,
+)
 from tapeline.execution.venues.arrival import earliest, has_increments
+from tapeline.execution.venues.order_view import order_of
 from tapeline.runtime.core import Input
 
 HOUSEKEEPING_NS: Final = 10 * SECOND_NS
@@ -73,46 +87,89 @@ def updated(state: ExecutionState, update: OrderUpdate, rules: Rules) -> Executi
     """After a step of an order's life, said by ourselves."""
     command = update.command
     if command is not None and command.kind is CommandKind.SUBMIT:
-        used = state.used.get(update.approval_id)
-        sent = LiveOrder(
-            approved=command.approved,
-            correlation_id="" if used is None else used.correlation_id,
-            status=update.status,
-        )
-        return replace(state, orders={**state.orders, update.client_order_id: sent})
+        return _submitted(state, update, command)
+    if parents.is_about_parent(state, update):
+        return parents.updated(state, update, _round_time(_kept_until(state, update, rules)))
     order = state.orders.get(update.client_order_id)
     if order is None:
         return state
     if update.approval_id != order.approval_id:
-        return _with_cancel(state, order, update)
+        return _with_other_approval(state, order, update)
+    if command is not None and command.is_amendment:
+        return _with_order(state, asked(order, update))
     order = replace(order, status=update.status, venue_order_id=update.venue_order_id)
+    order = amended(order, update.notice)
     if update.status in TERMINAL:
-        is_outside = update.account_id in state.external.books
-        kept_ns = rules.external_order_kept_ns if is_outside else rules.ended_order_kept_ns
-        return _ended(state, order, update.ts_init_ns + kept_ns)
-    return replace(state, orders={**state.orders, update.client_order_id: order})
+        ended = _ended(state, order, _kept_until(state, update, rules))
+        return parents.child_ended(ended, order)
+    return _with_order(state, order)
 
 
-def _with_cancel(state: ExecutionState, order: LiveOrder, update: OrderUpdate) -> ExecutionState:
-    """After an update that answers another approval than the order's: that of a cancel."""
-    cancel = PendingCancel(approval_id=update.approval_id, decision_id=update.decision_id)
-    if update.is_terminal:
-        left = tuple(held for held in order.cancels if held != cancel)
-        order = replace(order, cancels=left)
-    else:
-        order = replace(order, cancels=(*order.cancels, cancel), status=update.status)
-    return replace(state, orders={**state.orders, update.client_order_id: order})
+def _kept_until(state: ExecutionState, update: OrderUpdate, rules: Rules) -> int:
+    is_outside = update.account_id in state.external.books
+    kept_ns = rules.external_order_kept_ns if is_outside else rules.ended_order_kept_ns
+    return update.ts_init_ns + kept_ns
+
+
+def _submitted(state: ExecutionState, update: OrderUpdate, command: VenueCommand) -> ExecutionState:
+    used = state.used.get(update.approval_id)
+    correlation_id = "" if used is None else used.correlation_id
+    parent = state.parents.get(command.approved.order.client_order_id)
+    sent = LiveOrder(
+        approved=command.approved,
+        order=order_of(command),
+        child_index=command.child_index,
+        correlation_id=correlation_id if parent is None else parent.correlation_id,
+        status=update.status,
+    )
+    return parents.child_sent(_with_order(state, sent), sent)
+
+
+def _with_order(state: ExecutionState, order: LiveOrder) -> ExecutionState:
+    return replace(state, orders={**state.orders, order.name: order})
+
+
+def asked(order: LiveOrder, update: OrderUpdate) -> LiveOrder:
+    """An order whose new terms were asked of the venue."""
+    assert update.command is not None
+    is_own = update.approval_id == order.approval_id
+    pending = PendingAmendment(
+        approval_id="" if is_own else update.approval_id,
+        decision_id=update.decision_id,
+        order=order_of(update.command),
+    )
+    return replace(order, amendment=pending, status=update.status)
+
+
+def amended(order: LiveOrder, notice: ReportNotice) -> LiveOrder:
+    """An order after the answer to its amendment, if it was one."""
+    if order.amendment is None or notice is ReportNotice.NONE:
+        return order
+    if notice is ReportNotice.AMENDED:
+        return replace(order, order=order.amendment.order, amendment=None)
+    return replace(order, amendment=None, is_fixed=True)
+
+
+def _with_other_approval(
+    state: ExecutionState, order: LiveOrder, update: OrderUpdate
+) -> ExecutionState:
+    """After an update that answers another approval than the order's: a cancel or an amendment."""
+    if update.command is not None and update.command.is_amendment:
+        return _with_order(state, asked(order, update))
+    cancels, status = parents.cancels_after(order.cancels, update), order.status
+    if not update.is_terminal:
+        status = update.status
+    return _with_order(state, replace(order, cancels=cancels, status=status))
 
 
 def _ended(state: ExecutionState, order: LiveOrder, forget_ns: int) -> ExecutionState:
-    order_id = order.approved.order.client_order_id
-    order = replace(order, cancels=(), forget_ns=_round_time(forget_ns))
+    order = replace(order, cancels=(), amendment=None, forget_ns=_round_time(forget_ns))
     orders = dict(state.orders)
-    del orders[order_id]
+    del orders[order.name]
     return replace(
         state,
         orders=orders,
-        ended={**state.ended, order_id: order},
+        ended={**state.ended, order.name: order},
         housekeeping_ns=earliest(state.housekeeping_ns, order.forget_ns),
     )
 
@@ -128,8 +185,9 @@ def filled(state: ExecutionState, fill: Fill) -> ExecutionState:
         filled_value=fixed(order.filled_value + notional(fill.quantity, fill.price)),
         trade_ids=(*order.trade_ids, fill.trade_id),
     )
+    state = parents.child_filled(state, order, fill)
     if fill.client_order_id in state.orders:
-        return replace(state, orders={**state.orders, fill.client_order_id: order})
+        return _with_order(state, order)
     return replace(state, ended={**state.ended, fill.client_order_id: order})
 
 
@@ -139,8 +197,15 @@ def housekept(state: ExecutionState, now_ns: int) -> ExecutionState:
         return state
     used = {key: item for key, item in state.used.items() if item.until_ns > now_ns}
     ended = {key: order for key, order in state.ended.items() if order.forget_ns > now_ns}
+    kept = {
+        key: item
+        for key, item in state.parents.items()
+        if not item.is_over or item.forget_ns > now_ns
+    }
     times = (
         *(item.until_ns for item in used.values()),
         *(order.forget_ns for order in ended.values()),
+        *(item.forget_ns for item in kept.values() if item.is_over),
     )
-    return replace(state, used=used, ended=ended, housekeeping_ns=min(times, default=None))
+    state = replace(state, used=used, ended=ended, parents=kept)
+    return replace(state, housekeeping_ns=min(times, default=None))

@@ -13,7 +13,7 @@ the second and reports back, all within one input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
@@ -48,12 +48,27 @@ from tapeline.contracts.orders import (
     VenueStatement,
 )
 from tapeline.contracts.system import Watermark
-from tapeline.execution import admission, bookkeeping, external, life_cycle, switchboard
+from tapeline.execution import (
+    admission,
+    amendments,
+    bookkeeping,
+    external,
+    life_cycle,
+    parents,
+    scheduling,
+    switchboard,
+)
 from tapeline.execution import state as state_of
 from tapeline.execution.admission import Code, Question, Rules
 from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.execution.order_table import TERMINAL, Trigger, next_status
-from tapeline.execution.state import ExecutionState, LiveOrder, PendingCancel, RiskHeartbeat
+from tapeline.execution.state import (
+    ExecutionState,
+    LiveOrder,
+    ParentOrder,
+    PendingCancel,
+    RiskHeartbeat,
+)
 from tapeline.execution.transcript import Transcript
 from tapeline.execution.venues.arrival import earliest
 from tapeline.execution.venues.paper import PaperVenue
@@ -116,7 +131,7 @@ class ExecutionCore:
 
     def next_due_ns(self, state: ExecutionState) -> int | None:
         """When the paper venue or the housekeeping needs the clock, session time."""
-        return earliest(state.housekeeping_ns, state.paper.due_ns)
+        return earliest(state.housekeeping_ns, state.paper.due_ns, parents.next_due_ns(state))
 
     def dump(self, state: ExecutionState) -> bytes:
         """Canonical bytes of the state."""
@@ -147,6 +162,8 @@ class ExecutionCore:
                 self._on_approved(talk, state)
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 self._on_control(talk, state)
+            case Watermark():
+                talk.state = self._after_watermark(state, event)
             case TimerFired():
                 self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
             case VenueReport() | VenueStatement() | TradeBust() | NotSent():
@@ -155,7 +172,13 @@ class ExecutionCore:
                 fault = bookkeeping.config_fault(state, record)
                 if fault:
                     talk.incident("CONFIG_IGNORED", f"{type(record).__name__}: {fault}.")
+        if talk.state.parents and (talk.outputs or not isinstance(record, TICKS)):
+            scheduling.work(talk, self._desk)
         return talk.outputs
+
+    @property
+    def _desk(self) -> scheduling.Desk:
+        return scheduling.Desk(context=self.context, rules=self.rules, send=self._send)
 
     def _hear_paper(
         self,
@@ -167,7 +190,14 @@ class ExecutionCore:
             order = talk.state.known_order(report.client_order_id)
             correlation_id = talk.correlation_id if order is None else order.correlation_id
             talk.report(report, correlation_id, causation_id)
-            life_cycle.hear(talk, report, report.report_id)
+            self._hear(talk, report, report.report_id)
+
+    def _hear(self, talk: Transcript, report: VenueReport, causation_id: str | None) -> None:
+        order = talk.state.known_order(report.client_order_id)
+        if order is not None and amendments.is_answer(report):
+            amendments.answered(talk, order, report, causation_id)
+        else:
+            life_cycle.hear(talk, report, causation_id)
 
     def _hear_outside(
         self, talk: Transcript, record: VenueReport | VenueStatement | TradeBust | NotSent
@@ -176,7 +206,7 @@ class ExecutionCore:
             return
         match record:
             case VenueReport():
-                life_cycle.hear(talk, record, None)
+                self._hear(talk, record, None)
             case VenueStatement():
                 external.stated(talk, record)
             case TradeBust():
@@ -205,35 +235,72 @@ class ExecutionCore:
             talk.update(update, talk.correlation_id)
         elif approved.action is OrderAction.CANCEL:
             self._cancel(talk, approved)
+        elif approved.action is OrderAction.AMEND:
+            order = talk.state.orders[approved.order.client_order_id]
+            quantity = approved.order.quantity
+            self._send(talk, *amendments.asked(talk, order, approved, quantity))
         else:
             self._submit(talk, approved)
 
     def _submit(self, talk: Transcript, approved: ApprovedOrder) -> None:
         status = next_status(OrderStatus.APPROVED, Trigger.SUBMIT)
         assert status is not None
+        if approved.approval.schedule is not None:
+            self._begin(talk, approved, status)
+            return
         order = LiveOrder(
-            approved=approved, correlation_id=talk.correlation_id, status=OrderStatus.APPROVED
+            approved=approved,
+            order=approved.order,
+            correlation_id=talk.correlation_id,
+            status=OrderStatus.APPROVED,
         )
         update = life_cycle.update_of(order, status, talk.session_ns)
         self._send(talk, update, self._command(talk, CommandKind.SUBMIT, approved))
 
+    def _begin(self, talk: Transcript, approved: ApprovedOrder, status: OrderStatus) -> None:
+        """The first send of a schedule; `scheduling.work` goes on from there."""
+        parent = ParentOrder(
+            approved=approved, correlation_id=talk.correlation_id, status=OrderStatus.APPROVED
+        )
+        if parent.is_sliced:
+            talk.update(scheduling.told(parent, status, talk.session_ns), talk.correlation_id)
+        first = parent.schedule.children[0]
+        scheduling.send_child(talk, self._desk, parent, 0, first.quantity)
+
     def _cancel(self, talk: Transcript, approved: ApprovedOrder) -> None:
-        order = talk.state.known_order(approved.order.client_order_id)
-        assert order is not None, "admission has looked it up"
-        approval = approved.approval
+        approval, name = approved.approval, approved.order.client_order_id
         cancel = PendingCancel(approval_id=approval.approval_id, decision_id=approval.decision_id)
+        parent = talk.state.parents.get(name)
+        if parent is not None and not parent.is_over and name not in talk.state.orders:
+            self._cancel_parent(talk, parent, cancel)
+            return
+        order = talk.state.known_order(name)
+        if order is None:
+            assert parent is not None, "admission has looked it up"
+            update = scheduling.told(parent, parent.status, talk.session_ns)
+            talk.update(_answering(update, cancel, is_terminal=True), talk.correlation_id)
+            return
         if order.status in TERMINAL:
             update = life_cycle.cancel_update(order, cancel, talk.session_ns)
             talk.update(update, talk.correlation_id)
             return
         status = next_status(order.status, Trigger.REQUEST_CANCEL)
         assert status is not None
-        update = replace(
-            life_cycle.update_of(order, status, talk.session_ns),
-            approval_id=cancel.approval_id,
-            decision_id=cancel.decision_id,
-        )
+        update = _answering(life_cycle.update_of(order, status, talk.session_ns), cancel)
         self._send(talk, update, self._command(talk, CommandKind.CANCEL, approved))
+
+    def _cancel_parent(
+        self, talk: Transcript, parent: ParentOrder, cancel: PendingCancel | None, reason: str = ""
+    ) -> None:
+        """No further slice is sent, or no leg protects any more; `scheduling.work` does the rest.
+        Without `cancel` it is the kill switch's."""
+        status = parent.status
+        if parent.is_sliced:
+            found = next_status(status, Trigger.REQUEST_CANCEL)
+            assert found is not None
+            status = found
+        update = replace(scheduling.told(parent, status, talk.session_ns), reason=reason)
+        talk.update(update if cancel is None else _answering(update, cancel), talk.correlation_id)
 
     def _on_control(self, talk: Transcript, state: ExecutionState) -> None:
         record = talk.event.record
@@ -241,21 +308,25 @@ class ExecutionCore:
         if code:
             talk.incident(code, f"A {type(record).__name__} of {record.operator} was ignored.")
             return
+        talk.state = self._evolve_input(state, talk.event)
         if isinstance(record, AcceptVenueTruth):
             external.accepted(talk, record)
         elif isinstance(record, CancelAll | Flatten):
-            self._cancel_covered(talk, state, record)
+            self._cancel_covered(talk, record)
 
-    def _cancel_covered(
-        self, talk: Transcript, state: ExecutionState, record: CancelAll | Flatten
-    ) -> None:
+    def _cancel_covered(self, talk: Transcript, record: CancelAll | Flatten) -> None:
         spares = isinstance(record, Flatten) or record.spares_protective
-        for order_id in sorted(state.orders):
-            order = state.orders[order_id]
-            if not switchboard.is_covered(record, order.approved.order):
+        for name in sorted(_covered_parents(talk.state, record, spares=spares)):
+            parent = talk.state.parents[name]
+            reason = f"{type(record).__name__} {record.command_id}"
+            if parent.is_sliced and parent.status is not OrderStatus.PENDING_CANCEL:
+                self._cancel_parent(talk, parent, None, reason)
+        for order_id in sorted(talk.state.orders):
+            order = talk.state.orders[order_id]
+            if not switchboard.is_covered(record, order.order):
                 continue
             if order.status is OrderStatus.PENDING_CANCEL or (
-                spares and order.approved.order.is_reduce_only
+                spares and order.order.is_reduce_only
             ):
                 continue
             status = next_status(order.status, Trigger.REQUEST_CANCEL)
@@ -265,7 +336,14 @@ class ExecutionCore:
                 reason=f"{type(record).__name__} {record.command_id}",
             )
             # Covered by the order's own approval: a cancel by the kill switch needs no other.
-            self._send(talk, update, self._command(talk, CommandKind.CANCEL, order.approved))
+            command = self._command(talk, CommandKind.CANCEL, order.approved)
+            command = replace(
+                command,
+                child_index=order.child_index,
+                client_order_id=order.name,
+                quantity=order.order.quantity,
+            )
+            self._send(talk, update, command)
 
     def _command(
         self, talk: Transcript, kind: CommandKind, approved: ApprovedOrder
@@ -311,21 +389,30 @@ class ExecutionCore:
             case ApprovedOrder():
                 return bookkeeping.approval_seen(state, event, self.rules)
             case SetTradingState() | CancelAll() | Flatten() | AcceptVenueTruth():
-                board = switchboard.evolved(state.switchboard, event, self.context.run_id)
-                return replace(state, switchboard=board)
+                return self._after_control(state, event)
             case SetLiveSwitch():
                 return self._after_live_switch(state, event)
             case VenueStatement() | TradeBust():
                 return self._after_outside(state, event)
             case TimerFired():
                 state = bookkeeping.housekept(state, record.ts_event_ns)
-                return replace(state, paper=self.paper.evolve(state.paper, record))
+                paper = self.paper.evolve(state.paper, record)
+                return replace(state, paper=paper, looked_ns=record.ts_event_ns)
             case Account() | Instrument() | Venue():
                 if bookkeeping.config_fault(state, record):
                     return state
                 state = bookkeeping.configured(state, record)
                 state = external.configured(state, self.context.mode, self.context.shard)
                 return replace(state, paper=self.paper.evolve(state.paper, record))
+        return state
+
+    def _after_control(self, state: ExecutionState, event: Input) -> ExecutionState:
+        board = switchboard.evolved(state.switchboard, event, self.context.run_id)
+        if board is state.switchboard:
+            return state
+        record, state = event.record, replace(state, switchboard=board)
+        if isinstance(record, CancelAll) and not record.spares_protective:
+            return parents.unprotected(state, _covered_parents(state, record, spares=False))
         return state
 
     def _after_live_switch(self, state: ExecutionState, event: Input) -> ExecutionState:
@@ -372,3 +459,27 @@ class ExecutionCore:
             case VenueReport():
                 state = replace(state, paper=self.paper.evolve(state.paper, record))
         return state
+
+
+def _answering(
+    update: OrderUpdate, cancel: PendingCancel, *, is_terminal: bool = False
+) -> OrderUpdate:
+    """An update in answer to the approval of a cancel."""
+    return replace(
+        update,
+        approval_id=cancel.approval_id,
+        decision_id=cancel.decision_id,
+        is_terminal=is_terminal,
+    )
+
+
+def _covered_parents(
+    state: ExecutionState, record: CancelAll | Flatten, *, spares: bool
+) -> Iterator[str]:
+    """Orders with a schedule that a command of the kill switch concerns."""
+    for name, parent in state.parents.items():
+        order = parent.approved.order
+        if parent.is_over or not switchboard.is_covered(record, order):
+            continue
+        if not (spares and order.is_reduce_only):
+            yield name

@@ -60,7 +60,7 @@ def goes_outside(state: ExecutionState, mode: str, venue: str) -> bool:
 def uncertain_because(state: ExecutionState, order: Order) -> str:
     """Why an order's instrument only reduces for its account, or empty."""
     for held in state.orders.values():
-        other = held.approved.order
+        other = held.order
         if (
             held.status is OrderStatus.UNKNOWN
             and other.account_id == order.account_id
@@ -118,9 +118,9 @@ def busted(talk: Transcript, record: TradeBust) -> None:
         return
     reason = f"{record.venue} busted fill {record.trade_id} of {record.client_order_id}"
     talk.incident("VENUE_BUSTED_FILL", f"{reason}.")
-    is_purchase = order.approved.order.side is Side.BUY
+    is_purchase = order.order.side is Side.BUY
     quantity = -record.quantity if is_purchase else record.quantity
-    _correct(talk, order.approved.order, quantity, record.price, reason)
+    _correct(talk, order.order, quantity, record.price, reason)
     if record.commission:
         _adjust(talk, record.account_id, (record.currency, record.commission), f"fee: {reason}")
 
@@ -435,7 +435,7 @@ def _with_book(state: ExecutionState, account_id: str, book: ExternalBook) -> Ex
 
 
 def _with_order(state: ExecutionState, order: LiveOrder) -> ExecutionState:
-    name = order.approved.order.client_order_id
+    name = order.name
     if order.status in TERMINAL:
         return replace(state, ended={**state.ended, name: order})
     return replace(state, orders={**state.orders, name: order})

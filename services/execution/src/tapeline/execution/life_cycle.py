@@ -18,6 +18,8 @@ from tapeline.contracts.orders import (
     OrderStatus,
     OrderUpdate,
     ReportKind,
+    ReportNotice,
+    Side,
     VenueReport,
 )
 from tapeline.execution.order_table import TERMINAL, Trigger, next_status
@@ -26,6 +28,7 @@ from tapeline.execution.transcript import Transcript
 from tapeline.runtime.ids import derive_id
 
 CANCEL_REJECTED = "EXECUTION_CANCEL_REJECTED"
+AMEND_REJECTED = "EXECUTION_AMEND_REJECTED"
 
 
 class Oddity(StrEnum):
@@ -41,7 +44,7 @@ class Oddity(StrEnum):
 def hear(talk: Transcript, report: VenueReport, causation_id: str | None) -> None:
     """Carries out one report: its fill, then the order's next step, then the end of its cancels."""
     order = talk.state.known_order(report.client_order_id)
-    if order is None or order.approved.order.account_id != report.account_id:
+    if order is None or order.order.account_id != report.account_id:
         talk.incident(
             Oddity.UNKNOWN_ORDER,
             f"{report.venue} reports {report.kind.value} of {report.client_order_id}, which is "
@@ -76,7 +79,7 @@ def _book(
             f"{report.venue} filled {report.client_order_id}, which is {order.status.value} here; "
             "the fill is booked.",
         )
-    leaves = fixed(order.approved.order.quantity - order.filled_quantity - report.quantity)
+    leaves = fixed(order.quantity_max - order.filled_quantity - report.quantity)
     if leaves < 0:
         talk.incident(
             Oddity.OVERFILL,
@@ -93,7 +96,9 @@ def fill_of(order: LiveOrder, report: VenueReport, leaves: Decimal, talk: Transc
     """The fill that a report says."""
     assert report.quantity is not None
     assert report.price is not None
-    sent, approval = order.approved.order, order.approved.approval
+    sent, approval = order.order, order.approved.approval
+    # Dearer than on arrival is a loss for a buyer, cheaper for a seller.
+    slippage = report.price - sent.arrival_price
     return Fill(
         fill_id=derive_id(
             talk.context.run_id, report.venue, report.trade_id, f"Fill/{report.client_order_id}"
@@ -118,6 +123,9 @@ def fill_of(order: LiveOrder, report: VenueReport, leaves: Decimal, talk: Transc
         leaves_quantity=leaves,
         ts_event_ns=report.ts_event_ns,
         ts_init_ns=talk.session_ns,
+        parent_order_id=order.parent_id,
+        role=order.role,
+        slippage=fixed(slippage if sent.side is Side.BUY else -slippage),
     )
 
 
@@ -149,6 +157,8 @@ def _step(
         )
     if status in TERMINAL:
         end_cancels(talk, order, cancels, causation_id)
+        reason = f"The order is {status.value}."
+        end_amendment(talk, order, causation_id, ReportNotice.AMEND_REJECTED, reason)
     elif report.kind is ReportKind.CANCEL_REJECTED:
         end_cancels(talk, order, cancels, causation_id, CANCEL_REJECTED, report.reason)
 
@@ -160,7 +170,7 @@ def trigger_of(kind: ReportKind, order: LiveOrder) -> Trigger:
         case ReportKind.ACCEPTED:
             return Trigger.ACCEPTED_PARTLY if is_partly else Trigger.ACCEPTED
         case ReportKind.FILLED:
-            is_whole = order.filled_quantity >= order.approved.order.quantity
+            is_whole = order.filled_quantity >= order.quantity_max
             return Trigger.FILLED if is_whole else Trigger.FILLED_PARTLY
         case ReportKind.CANCEL_REJECTED:
             return Trigger.CANCEL_REJECTED_PARTLY if is_partly else Trigger.CANCEL_REJECTED
@@ -186,7 +196,7 @@ def end_cancels(
 ) -> None:
     """Ends the approvals of cancels that waited for an order."""
     for cancel in cancels:
-        now = talk.state.known_order(order.approved.order.client_order_id)
+        now = talk.state.known_order(order.name)
         assert now is not None
         used = talk.state.used.get(cancel.approval_id)
         update = replace(cancel_update(now, cancel, talk.session_ns), code=code, reason=reason)
@@ -194,9 +204,35 @@ def end_cancels(
         talk.update(update, correlation_id, causation_id)
 
 
+def end_amendment(
+    talk: Transcript,
+    order: LiveOrder,
+    causation_id: str | None,
+    notice: ReportNotice,
+    reason: str,
+) -> None:
+    """Ends the approval of an amendment that `order` has waited for; nothing without one."""
+    pending = order.amendment
+    if pending is None or not pending.approval_id:
+        return
+    now = talk.state.known_order(order.name)
+    assert now is not None
+    used = talk.state.used.get(pending.approval_id)
+    update = replace(
+        update_of(now, now.status, talk.session_ns),
+        approval_id=pending.approval_id,
+        decision_id=pending.decision_id,
+        is_terminal=True,
+        notice=notice,
+        code="" if notice is ReportNotice.AMENDED else AMEND_REJECTED,
+        reason=reason,
+    )
+    talk.update(update, order.correlation_id if used is None else used.correlation_id, causation_id)
+
+
 def update_of(order: LiveOrder, status: OrderStatus, session_ns: int) -> OrderUpdate:
     """A step of a sent order, under the approval it was sent with."""
-    sent, approval = order.approved.order, order.approved.approval
+    sent, approval = order.order, order.approved.approval
     return OrderUpdate(
         client_order_id=sent.client_order_id,
         venue_order_id=order.venue_order_id,
@@ -207,7 +243,8 @@ def update_of(order: LiveOrder, status: OrderStatus, session_ns: int) -> OrderUp
         decision_id=approval.decision_id,
         status=status,
         previous_status=order.status,
-        is_terminal=status in TERMINAL,
+        # Behind the end of a part, the whole still follows.
+        is_terminal=status in TERMINAL and approval.schedule is None,
         code="",
         reason="",
         quantity=sent.quantity,
@@ -215,6 +252,9 @@ def update_of(order: LiveOrder, status: OrderStatus, session_ns: int) -> OrderUp
         average_price=order.average_price,
         ts_event_ns=session_ns,
         ts_init_ns=session_ns,
+        parent_order_id=order.parent_id,
+        child_index=order.child_index,
+        role=order.role,
     )
 
 

@@ -36,6 +36,10 @@ class Trigger(StrEnum):
     EXPIRED = "expired"
     TIMEOUT = "timeout"
     """no answer: the venue may or may not hold the order"""
+    REQUEST_AMENDMENT = "request amendment"
+    """new terms were asked of the venue; the old ones hold until it answers"""
+    AMENDMENT_ANSWERED = "amendment answered"
+    """the venue has said which terms hold"""
     NOT_FOUND = "not found"
     """the venue does not know it now; it may still arrive"""
     NOT_SENT = "not sent"
@@ -75,12 +79,16 @@ _ROWS: Final[dict[OrderStatus, _Row]] = {
         _T.REJECTED: _S.REJECTED,
         _T.FILLED_PARTLY: _S.PARTIALLY_FILLED,
         _T.REQUEST_CANCEL: _S.PENDING_CANCEL,
+        _T.REQUEST_AMENDMENT: _S.ACCEPTED,
+        _T.AMENDMENT_ANSWERED: _S.ACCEPTED,
     },
     _S.PARTIALLY_FILLED: {
         **_ENDS,
         _T.ACCEPTED_PARTLY: _S.PARTIALLY_FILLED,
         _T.FILLED_PARTLY: _S.PARTIALLY_FILLED,
         _T.REQUEST_CANCEL: _S.PENDING_CANCEL,
+        _T.REQUEST_AMENDMENT: _S.PARTIALLY_FILLED,
+        _T.AMENDMENT_ANSWERED: _S.PARTIALLY_FILLED,
     },
     _S.PENDING_CANCEL: {
         **_ENDS,
@@ -90,6 +98,7 @@ _ROWS: Final[dict[OrderStatus, _Row]] = {
         _T.REJECTED: _S.REJECTED,
         _T.FILLED_PARTLY: _S.PENDING_CANCEL,
         _T.REQUEST_CANCEL: _S.PENDING_CANCEL,
+        _T.AMENDMENT_ANSWERED: _S.PENDING_CANCEL,
         _T.CANCEL_REJECTED: _S.ACCEPTED,
         _T.CANCEL_REJECTED_PARTLY: _S.PARTIALLY_FILLED,
     },
@@ -102,6 +111,7 @@ _ROWS: Final[dict[OrderStatus, _Row]] = {
         _T.REJECTED: _S.REJECTED,
         _T.FILLED_PARTLY: _S.PARTIALLY_FILLED,
         _T.REQUEST_CANCEL: _S.UNKNOWN,
+        _T.AMENDMENT_ANSWERED: _S.UNKNOWN,
         _T.CANCEL_REJECTED: _S.UNKNOWN,
         _T.CANCEL_REJECTED_PARTLY: _S.UNKNOWN,
     },

@@ -10,9 +10,17 @@ import msgspec
 
 from tapeline.accounting.numbers import ZERO, divide_rounded
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.orders import ApprovedOrder, OrderStatus
+from tapeline.contracts.orders import (
+    Algorithm,
+    ApprovedOrder,
+    ChildRole,
+    Order,
+    OrderStatus,
+    Schedule,
+)
 from tapeline.execution.external_state import ExternalState
 from tapeline.execution.switchboard import Switchboard
+from tapeline.execution.venues.order_view import role_of
 from tapeline.execution.venues.paper_state import PaperState
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
@@ -36,10 +44,26 @@ class PendingCancel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingAmendment:
+    """New terms that the venue has been asked for."""
+
+    approval_id: str
+    """of the amendment; empty where it is covered by the order's own (a protective leg)"""
+    decision_id: str
+    order: Order
+    """as it is to be"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveOrder:
     """One order that was sent."""
 
     approved: ApprovedOrder
+    """what it was sent under; the terms that hold now are those of `order`"""
+    order: Order
+    """as the venue has it"""
+    child_index: int = 0
+    """number of its send under the approval"""
     correlation_id: str
     status: OrderStatus
     venue_order_id: str = ""
@@ -49,8 +73,34 @@ class LiveOrder:
     trade_ids: tuple[str, ...] = ()
     """fills that were booked, by the venue's id"""
     cancels: tuple[PendingCancel, ...] = ()
+    amendment: PendingAmendment | None = None
+    is_fixed: bool = False
+    """the venue has rejected an amendment of it"""
     forget_ns: int = 0
     """once it has ended: kept until then, session time"""
+
+    @property
+    def name(self) -> str:
+        """Our id, as the venue knows it."""
+        return self.order.client_order_id
+
+    @property
+    def role(self) -> ChildRole:
+        """What it is under its approval."""
+        return role_of(self.approved, self.child_index)
+
+    @property
+    def parent_id(self) -> str:
+        """The order it is a part of, or empty."""
+        parent_id = self.approved.order.client_order_id
+        return "" if parent_id == self.name else parent_id
+
+    @property
+    def quantity_max(self) -> Decimal:
+        """The most that may fill: until the venue has answered, an amendment may hold or not."""
+        if self.amendment is None:
+            return self.order.quantity
+        return max(self.order.quantity, self.amendment.order.quantity)
 
     @property
     def approval_id(self) -> str:
@@ -63,6 +113,62 @@ class LiveOrder:
         if not self.filled_quantity:
             return None
         return divide_rounded(self.filled_value, self.filled_quantity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentOrder:
+    """An order with a schedule, from its first send until its approval is over."""
+
+    approved: ApprovedOrder
+    correlation_id: str
+    status: OrderStatus
+    """of the whole; with protective legs that of the entry"""
+    next_slice: int = 0
+    """child index of the first slice that was neither sent nor given up"""
+    sent: tuple[str, ...] = ()
+    """client order ids of what was sent, in the order of sending"""
+    stopped_by: OrderStatus | None = None
+    """how the last slice ended that was not filled"""
+    filled_quantity: Decimal = ZERO
+    """of the order itself, without protective legs"""
+    filled_value: Decimal = ZERO
+    told_quantity: Decimal = ZERO
+    """filled quantity of the last update about it"""
+    legs_filled: dict[str, Decimal] = field(default_factory=dict)
+    """by client order id of the protective leg"""
+    cancels: tuple[PendingCancel, ...] = ()
+    is_protected: bool = True
+    """False: its protective legs are not wanted any more"""
+    is_over: bool = False
+    """the terminal update of its approval was said"""
+    forget_ns: int = 0
+
+    @property
+    def name(self) -> str:
+        """Our id of the whole."""
+        return self.approved.order.client_order_id
+
+    @property
+    def approval_id(self) -> str:
+        """The approval that covers all of it."""
+        return self.approved.approval.approval_id
+
+    @property
+    def schedule(self) -> Schedule:
+        """What may be sent, and when."""
+        schedule = self.approved.approval.schedule
+        assert schedule is not None, "a plain order has no parent"
+        return schedule
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether it is worked in slices; else it is an entry with protective legs."""
+        return self.schedule.algorithm is not Algorithm.NONE
+
+    @property
+    def protective_filled(self) -> Decimal:
+        """What the protective legs have closed."""
+        return sum(self.legs_filled.values(), ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +194,10 @@ class ExecutionState:
     """that have not ended, by client_order_id"""
     ended: dict[str, LiveOrder] = field(default_factory=dict)
     """that ended a short while ago, for what a venue still says about them"""
+    parents: dict[str, ParentOrder] = field(default_factory=dict)
+    """by client_order_id; those that are over are kept a short while"""
+    looked_ns: int = 0
+    """when the timer last looked at them, session time"""
     housekeeping_ns: int | None = None
     """when something in `used` or `ended` may be forgotten"""
     paper: PaperState = field(default_factory=PaperState)
