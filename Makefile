@@ -5,7 +5,7 @@ PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) backtest
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench chaos contracts lock
+.PHONY: help setup demo up down test check format bench chaos coverage mutation contracts lock
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t h; do printf '  make %-10s %s\n' "$$t" "$$h"; done
@@ -50,6 +50,14 @@ bench: setup ## Benchmarks, each beside its bare limit
 
 chaos: setup ## The long form of the fault tests; prints its seeds
 	@$(BIN)/pytest -m chaos -s
+
+coverage: setup ## Branch coverage of the cores; all of it is wanted
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -m "not slow and not kafka and not postgres and not data" libs/accounting services
+	@$(BIN)/coverage report
+
+mutation: setup ## How many small changes of the money path its tests notice
+	@$(BIN)/python tools/mutation.py
 
 contracts: setup ## Generate the Python types and the topics page from schemas/
 	@$(BIN)/python tools/generate_contracts.py

@@ -197,6 +197,8 @@ class Simulation:
             self.now_ns += world.SECOND if number % 10 != 9 else 25 * world.HOUR
             self.broker.now_ms = self.now_ns // world.MILLI
             self.workload.step(self.now_ns)
+            if number % 10 == 5:
+                self.workload.cancel_all()
             for process in (self.risk, self.execution):
                 process.turn(self.now_ns)
                 process.compare()

@@ -104,6 +104,9 @@ class Workload:
         for (scope, scope_id), state in sorted(self._is_switched.items()):
             if state is not TradingState.ACTIVE:
                 self._switch(scope, scope_id, TradingState.ACTIVE)
+
+    def cancel_all(self) -> None:
+        """An operator cancels what is open, protective orders too."""
         self._command(CancelAll, ScopeKind.ALL, "", spares=False)
 
     # ---- market data

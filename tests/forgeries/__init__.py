@@ -1,0 +1,1 @@
+"""Approvals that risk never gave, and approvals that come again."""
