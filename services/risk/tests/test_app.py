@@ -137,7 +137,13 @@ def test_an_unknown_setting_refuses_to_start(
 
 # ---- the shard as the drivers run it
 
-PARTITIONS = {topics.CONTROL: 1, topics.CONFIG: 1, topics.MARKS: 2, topics.JOURNAL: 24}
+PARTITIONS = {
+    topics.CONTROL: 1,
+    topics.CONFIG: 1,
+    topics.MARKS: 2,
+    topics.BARS: 2,
+    topics.JOURNAL: 24,
+}
 
 
 class Line:

@@ -30,6 +30,7 @@ from risk_samples import (
     order,
     switch,
     update_of,
+    venue,
 )
 
 from tapeline.contracts import topics
@@ -91,6 +92,7 @@ def test_inputs_come_in_the_order_that_breaks_ties() -> None:
         topics.ORDER_UPDATES,
         topics.ACCOUNT_EVENTS,
         topics.MARKS,
+        topics.BARS,
         topics.DECISIONS,
     ]
     assert [spec.topic for spec in core.inputs if spec.is_first] == [topics.CONTROL]
@@ -98,6 +100,7 @@ def test_inputs_come_in_the_order_that_breaks_ties() -> None:
         topics.CONTROL,
         topics.CONFIG,
         topics.MARKS,
+        topics.BARS,
     ]
     paced = {spec.topic: spec.pacing for spec in core.inputs}
     assert paced[topics.FILLS] is paced[topics.ORDER_UPDATES] is Pacing.PREVIOUS
@@ -665,9 +668,11 @@ def test_config_that_makes_no_sense_is_not_taken(record: Any) -> None:
 def test_a_new_version_of_an_account_keeps_its_books() -> None:
     world = desk()
     world.hold("10")
+    world.tell(venue(venue="OTHER"), instrument(venue_symbols={"OTHER": "SPY-O"}, version=2))
     world.tell(account(initial_cash=D(5), venue="OTHER", version=2))
     assert cash(world) == 99_000
-    assert world.approved(decision()).order.venue == "OTHER"
+    order = world.approved(decision()).order
+    assert (order.venue, order.venue_symbol) == ("OTHER", "SPY-O")
 
 
 def test_what_is_not_for_risk_is_passed_over() -> None:

@@ -705,8 +705,7 @@ def test_a_pair_serves_in_both_directions() -> None:
         instrument(),
         fx(),
         account(base_currency="EUR"),
-        mandate(),
-        group(),
+        *(mandate(), group(), venue()),
         mark(),
         mark(EURUSD, 1.25),
     )

@@ -69,6 +69,7 @@ def paced_sources_of(run: Run, configuration: Configuration) -> dict[str, dict[s
     sources: dict[str, dict[str, list[str]]] = {
         topics.TICKS: {str(p): [f"feed/{run.feed}"] for p in instruments},
         topics.MARKS: {str(p): [f"bars/{p}"] for p in instruments},
+        topics.BARS: {str(p): [f"bars/{p}"] for p in instruments},
         topics.SIGNALS: {
             "0": [*(f"triggers/bars/{p}" for p in instruments), "triggers/macro/0"],
         },

@@ -304,7 +304,7 @@ class Decision:
 
     def without_mac(self) -> Self:
         """The same record as it is digested: code and key blanked."""
-        return replace(self, mac=b"")
+        return replace(self, key_id="", mac=b"")
 
 
 class Direction(StrEnum):

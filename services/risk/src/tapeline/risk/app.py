@@ -8,6 +8,7 @@ from typing import Any
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.control import Flatten
 from tapeline.contracts.orders import ApprovedOrder
+from tapeline.risk.authors import GROUP_FOLDER, Authors
 from tapeline.risk.core import RiskCore
 from tapeline.risk.settings import RiskSettings
 from tapeline.risk.state import RiskState
@@ -37,18 +38,20 @@ class NotSealed(Exception):
 class Shell:
     """What the shell does that needs keys."""
 
-    def __init__(self, seals: KeyRing, operators: OperatorKeys) -> None:
+    def __init__(self, seals: KeyRing, operators: OperatorKeys, authors: Authors) -> None:
         self._seals = seals
         self._operators = operators
+        self._authors = authors
 
     def verdict(self, _topic: str, record: Any) -> str:
         """Stable code of what is wrong with an input, or empty.
 
         A decision, and a command for which risk would emit orders, is told when nothing can be
-        signed; the journal keeps it, so that a replay denies the same.
+        signed, or when its author is not who it says; the journal keeps it, so that a replay denies
+        the same.
         """
         if isinstance(record, Decision):
-            return self._seals.problem()
+            return self._seals.problem() or self._authors.verdict(record)
         if isinstance(record, CONTROL_RECORDS):
             found = signature_verdict(record, self._operators)
             if not found and isinstance(record, Flatten):
@@ -79,7 +82,7 @@ def make_service(settings: RiskSettings) -> MoneyService[RiskState]:
             raise
         log.warning("nothing_will_be_approved", cause=error.cause, remedy=error.remedy)
     operators.keys()
-    shell = Shell(seals, operators)
+    shell = Shell(seals, operators, Authors(folder / GROUP_FOLDER))
     return MoneyService(
         name=RiskSettings.service,
         slot=SLOT,

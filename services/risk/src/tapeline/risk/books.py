@@ -39,13 +39,13 @@ def reservation_price(order: Order) -> Decimal:
     return max(order.arrival_price, order.limit_price or ZERO)
 
 
-def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> None:
-    """Reserves what an approved order may do."""
+def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> Decimal:
+    """Reserves what an approved order may do; returns how much of it opens or enlarges."""
     order = approved.order
     account = state.accounts.get(order.account_id)
     assert account is not None, "approvals are for accounts of this shard"
     if approved.action in (OrderAction.CANCEL, OrderAction.AMEND):
-        return
+        return ZERO
     quantity = fixed(order.quantity)
     against = closable(account, order.group_id, order.instrument_id, order.side)
     opening = max(quantity - against, ZERO)
@@ -60,6 +60,7 @@ def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> None:
     )
     account = _reserved(state, account, order, (quantity, opening))
     state.accounts[order.account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
+    return opening
 
 
 def deny(state: RiskState, account_id: str, now_ns: int) -> None:

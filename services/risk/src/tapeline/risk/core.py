@@ -1,6 +1,6 @@
 """Pre-trade risk: approves or denies every decision before execution sees an order.
 
-In:  control, config, fills, order-updates, account-events, marks, decisions.
+In:  control, config, fills, order-updates, account-events, marks, bars, decisions.
 Out: approved-orders (unsigned; the shell signs), risk-events, portfolio, incidents.
 
 Invariants:
@@ -33,21 +33,28 @@ from tapeline.contracts.control import (
     SetLiveSwitch,
     SetTradingState,
 )
-from tapeline.contracts.market import MarkPrice
-from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
+from tapeline.contracts.market import Bar, MarkPrice
+from tapeline.contracts.orders import ApprovedOrder, Fill, OrderAction, OrderUpdate
 from tapeline.contracts.risk import Denial, PortfolioSnapshot, TradingStateChanged
 from tapeline.risk import (
     books,
     config_book,
     decisions,
     flatten,
+    pace,
     portfolio,
     switchboard,
     venue_trust,
 )
 from tapeline.risk.answers import Scribe
+from tapeline.risk.in_force import Gathered
 from tapeline.risk.state import RiskState, dump, load
-from tapeline.risk.worth import FUTURE_TOLERANCE_NS, believable
+from tapeline.risk.worth import (
+    FUTURE_TOLERANCE_NS,
+    MARK_PRICE_MAX,
+    MARK_PRICE_MIN,
+    believable,
+)
 from tapeline.runtime.core import (
     Context,
     Input,
@@ -58,6 +65,7 @@ from tapeline.runtime.core import (
     Undecodable,
 )
 
+MARKET = (MarkPrice, Bar)
 _SILENT = ("CONFIG_REPEATED", "CONFIG_FOREIGN", "")
 
 
@@ -81,6 +89,7 @@ class RiskCore:
         _from_execution(topics.ORDER_UPDATES),
         _from_execution(topics.ACCOUNT_EVENTS),
         InputTopic(topic=topics.MARKS, is_own=False),
+        InputTopic(topic=topics.BARS, is_own=False),
         InputTopic(topic=topics.DECISIONS, is_own=True),
     )
     outputs: ClassVar[tuple[str, ...]] = (
@@ -92,6 +101,7 @@ class RiskCore:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._gathered = Gathered()
 
     def initial(self) -> RiskState:
         """Nothing known: everything is denied."""
@@ -99,14 +109,17 @@ class RiskCore:
 
     def decide(self, state: RiskState, event: Input) -> Sequence[Output]:
         """What follows from an input; does not change the state."""
-        # Marks come by the thousand and decide nothing.
-        return () if isinstance(event.record, MarkPrice) else self._decide(state, event)
+        # Marks and bars come by the thousand and decide nothing.
+        return () if isinstance(event.record, MARKET) else self._decide(state, event)
 
     def evolve(self, state: RiskState, event: Input | Output) -> RiskState:
         """The state after an input or an own output: the same object, changed in place."""
         if isinstance(event.record, MarkPrice):
             assert isinstance(event, Input)
             _take_mark(state, event.record, event.session_ns)
+        elif isinstance(event.record, Bar):
+            assert isinstance(event, Input)
+            _take_bar(state, event.record, event.session_ns)
         elif isinstance(event, Input):
             self._take(state, event)
         else:
@@ -132,7 +145,7 @@ class RiskCore:
         scribe = Scribe(context=self._context, event=event)
         match event.record:
             case Decision():
-                return decisions.answer(state, scribe, event)
+                return decisions.answer(state, scribe, event, self._gathered)
             case TimerFired():
                 return portfolio.snapshots(state, scribe)
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
@@ -141,7 +154,7 @@ class RiskCore:
                 return _unexpected(state, scribe, event.record)
             case Undecodable():
                 return _unreadable(scribe, event)
-        code, reason = config_book.ignored_because(state, event.record)
+        code, reason = config_book.ignored_because(state, event.record, event.session_ns)
         return () if code in _SILENT else (scribe.incident("warning", code, reason),)
 
     def _control(self, state: RiskState, scribe: Scribe, event: Input) -> Sequence[Output]:
@@ -165,6 +178,7 @@ class RiskCore:
         match record:
             case Decision():
                 decisions.remember(state, record, now_ns)
+                pace.note_asked(state, record)
             case Fill():
                 books.fill(state, record, now_ns)
             case OrderUpdate():
@@ -185,11 +199,37 @@ class RiskCore:
     def _take_back(self, state: RiskState, output: Output) -> None:
         match output.record:
             case ApprovedOrder() as approved:
-                books.approve(state, approved, approved.ts_init_ns)
+                self._take_approval(state, approved)
             case Denial() as denial:
                 books.deny(state, denial.account_id, denial.ts_init_ns)
+                pace.note_answer(state, denial)
             case PortfolioSnapshot() as snapshot:
                 portfolio.published(state, snapshot)
+
+    def _take_approval(self, state: RiskState, approved: ApprovedOrder) -> None:
+        order = approved.order
+        opening = books.approve(state, approved, approved.ts_init_ns)
+        if approved.action is OrderAction.CANCEL:
+            return
+        pace.note_answer(state, approved)
+        if opening:
+            pace.note_entry(state, approved)
+            place = (order.account_id, order.group_id, order.instrument_id)
+            limits = self._gathered.limits(state, place, approved.ts_init_ns)
+            pace.note_order(state, approved, limits)
+
+
+def _take_bar(state: RiskState, bar: Bar, now_ns: int) -> None:
+    """Keeps a bar of the interval that its instrument asks for; none that nobody can believe."""
+    known = state.histories.get(bar.instrument_id)
+    if (
+        known is not None
+        and known.interval_ns == bar.interval_ns
+        and bar.ts_event_ns <= now_ns + FUTURE_TOLERANCE_NS
+        and MARK_PRICE_MIN <= bar.close <= MARK_PRICE_MAX
+        and 0.0 <= bar.volume <= MARK_PRICE_MAX
+    ):
+        state.histories[bar.instrument_id] = known.followed_by(bar)
 
 
 def _take_mark(state: RiskState, mark: MarkPrice, now_ns: int) -> None:

@@ -10,7 +10,9 @@ from tapeline.contracts.risk import DenialCode
 from tapeline.risk import guards, limits, sizing
 from tapeline.risk.answers import Scribe, cause_of
 from tapeline.risk.entry_guards import ENTRY_GUARDS
+from tapeline.risk.in_force import Gathered
 from tapeline.risk.question import Question, Refusal, Wish, question_of
+from tapeline.risk.routes import venue_symbol
 from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined, worth_of
 from tapeline.runtime.core import Input, Output
@@ -50,12 +52,14 @@ def remember(state: RiskState, decision: Decision, now_ns: int) -> None:
         state.last_decisions[key] = (decision.cycle_ns, decision.index)
 
 
-def answer(state: RiskState, scribe: Scribe, event: Input) -> tuple[Output, ...]:
+def answer(
+    state: RiskState, scribe: Scribe, event: Input, gathered: Gathered
+) -> tuple[Output, ...]:
     """What follows from a decision; nothing when it has had its answer."""
     decision: Decision = event.record
     if is_answered(state, decision):
         return ()
-    question = question_of(state, scribe.context, event)
+    question = question_of(state, scribe.context, event, gathered)
     if decision.kind is DecisionKind.CANCEL:
         return (_cancel(question, scribe),)
     for guard in guards.DECISION_GUARDS:
@@ -84,6 +88,10 @@ def _sized(question: Question) -> Refusal | tuple[Wish, Refusal | None, Wish]:
         worth = worth or worth_of(question.state, question.account)
         wish, reduced = _entry(question, asked, worth)
     wish = sizing.to_lot(question, wish)
+    too_little = sizing.opening_too_small(question, wish)
+    if too_little is not None:
+        wish = sizing.to_lot(question, wish.without_opening())
+        reduced = reduced or too_little
     too_small = sizing.increments(question, wish)
     if too_small is not None:
         return reduced or too_small
@@ -137,12 +145,18 @@ def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output:
         take_profit_price=decision.take_profit_price if is_entry else None,
         stop_loss_price=decision.stop_loss_price if is_entry else None,
         arrival_price=sizing.own_price(question),
+        venue_symbol=_symbol(question),
     )
     return scribe.approved(sizing.action_of(question, wish), order, approval)
 
 
 def _route(question: Question) -> Account:
     return question.state.routes[question.decision.account_id]
+
+
+def _symbol(question: Question) -> str:
+    assert question.instrument is not None
+    return venue_symbol(question.state, _route(question), question.instrument)
 
 
 def _reduces_account(question: Question, wish: Wish) -> bool:
@@ -160,7 +174,7 @@ def _reduces_account(question: Question, wish: Wish) -> bool:
 def _cancel(question: Question, scribe: Scribe) -> Output:
     """A cancel passes in every trading state when its order is known and open."""
     decision = question.decision
-    for guard in (guards.account_known, guards.key_present):
+    for guard in (guards.account_known, guards.author_verified, guards.key_present):
         refusal = guard(question)
         if refusal is not None:
             return scribe.denied(decision, refusal)

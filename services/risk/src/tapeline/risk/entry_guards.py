@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -14,10 +15,12 @@ from tapeline.accounting.numbers import (
     divide_rounded,
     price_from_float,
 )
+from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.config import TradingGroup
 from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import DenialCode, TradingState
-from tapeline.risk import config_book
+from tapeline.risk.market_guards import MARKET_GUARDS
+from tapeline.risk.pace_guards import PACE_GUARDS
 from tapeline.risk.question import Question, Refusal, Wish, seconds
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, rate_mark, unit_of
 
@@ -58,6 +61,32 @@ def _withheld_by(group: TradingGroup | None, instrument_id: str) -> str:
     return f"group {group.group_id}"
 
 
+def venue_permitted(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
+    """The mandate may name venues; else the account's own is meant."""
+    account, mandate = question.account, question.mandate
+    assert account is not None
+    assert mandate is not None
+    venue = account.account.venue
+    if mandate.venues is None or venue in mandate.venues:
+        return None
+    return Refusal(
+        code=DenialCode.VENUE_NOT_PERMITTED,
+        reason=f"The venue {venue} is not permitted by the mandate.",
+    )
+
+
+def side_permitted(question: Question, wish: Wish, _worth: Worth | None) -> Refusal | None:
+    """The mandate may name sides: BUY opens long positions, SELL short ones."""
+    mandate = question.mandate
+    assert mandate is not None
+    if mandate.sides is None or wish.side in mandate.sides:
+        return None
+    return Refusal(
+        code=DenialCode.SIDE_NOT_PERMITTED,
+        reason=f"The mandate permits no entry by {wish.side.value}.",
+    )
+
+
 def group_enabled(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
     """A silenced group opens nothing."""
     group = question.group
@@ -82,32 +111,71 @@ def short_permitted(question: Question, wish: Wish, _worth: Worth | None) -> Ref
     return None
 
 
+def size_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal | None:
+    """An explicit order above the largest size is a mistake, and is not cut but refused."""
+    if question.decision.kind is not DecisionKind.ORDER:
+        return None
+    quantity_max, value_max = (
+        question.limit("order_quantity_max"),
+        question.limit("order_notional_max"),
+    )
+    if quantity_max is not None and wish.quantity > quantity_max:
+        return Refusal(
+            code=DenialCode.QUANTITY_MAX,
+            reason="The order is larger than any may be, in units.",
+            measured=bounded(wish.quantity),
+            limit=quantity_max,
+        )
+    if value_max is None:
+        return None
+    value = order_worth(question, wish)
+    if value > value_max:
+        return Refusal(
+            code=DenialCode.NOTIONAL_MAX,
+            reason="The order is worth more than any may be, base currency.",
+            measured=bounded(value),
+            limit=value_max,
+        )
+    return None
+
+
+def order_worth(question: Question, wish: Wish) -> Decimal:
+    """Value of an order at the worse of our mark and its limit, base currency."""
+    account, mark = question.account, question.mark
+    assert account is not None
+    assert mark is not None, "guarded by mark_fresh"
+    base = account.account.base_currency
+    unit = unit_of(question.state, question.decision.instrument_id, base)
+    assert unit is not None, "guarded by rate_known"
+    price = max(unit.price, wish.limit_price or ZERO)
+    return replace(unit, price=price).value(wish.quantity)
+
+
 def mark_fresh(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
     """Our own price must be there and recent."""
-    mark, mandate = question.mark, question.mandate
-    assert mandate is not None
+    mark, age_max_ns = question.mark, question.required("mark_age_max_ns")
     if mark is None:
         return Refusal(
             code=DenialCode.MARK_MISSING,
             reason=f"There is no mark for {question.decision.instrument_id}.",
         )
     age_ns = question.now_ns - mark.ts_event_ns
-    if not -FUTURE_TOLERANCE_NS <= age_ns <= mandate.mark_age_max_ns:
+    if not -FUTURE_TOLERANCE_NS <= age_ns <= age_max_ns:
         return Refusal(
             code=DenialCode.MARK_STALE,
             reason="The mark is too old or from the future, in seconds.",
             measured=seconds(age_ns),
-            limit=seconds(mandate.mark_age_max_ns),
+            limit=seconds(age_max_ns),
         )
     return None
 
 
 def rate_known(question: Question, _wish: Wish, worth: Worth | None) -> Refusal | None:
     """Another currency needs a mark of its rate, as fresh as the instrument's own."""
-    account, instrument, mandate = question.account, question.instrument, question.mandate
+    account, instrument = question.account, question.instrument
     assert account is not None
     assert instrument is not None
-    assert mandate is not None
+    age_max_ns = question.required("mark_age_max_ns")
     base = account.account.base_currency
     if worth is None or unit_of(question.state, instrument.instrument_id, base) is None:
         return Refusal(
@@ -118,12 +186,12 @@ def rate_known(question: Question, _wish: Wish, worth: Worth | None) -> Refusal 
         return None
     mark = rate_mark(question.state, instrument.currency, base)
     age_ns = None if mark is None else question.now_ns - mark.ts_event_ns
-    if age_ns is None or age_ns > mandate.mark_age_max_ns:
+    if age_ns is None or age_ns > age_max_ns:
         return Refusal(
             code=DenialCode.FX_MISSING,
             reason=f"There is no fresh mark for {instrument.currency}/{base}, age in seconds.",
             measured=None if age_ns is None else seconds(age_ns),
-            limit=seconds(mandate.mark_age_max_ns),
+            limit=seconds(age_max_ns),
         )
     return None
 
@@ -143,14 +211,11 @@ def equity_positive(_question: Question, _wish: Wish, worth: Worth | None) -> Re
 
 def levels_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal | None:
     """Take profit beyond the price, stop loss before it, neither too far away."""
-    decision, mark, mandate = question.decision, question.mark, question.mandate
+    decision, mark = question.decision, question.mark
     assert mark is not None
-    assert mandate is not None
     price = price_from_float(mark.price)
     entry = price if wish.limit_price is None else wish.limit_price
-    farthest = config_book.limit(
-        question.state, mandate, "protective_distance_max", question.now_ns
-    )
+    farthest = question.required("protective_distance_max")
     levels = (("take profit", decision.take_profit_price, wish.sign),)
     for name, level, side in (*levels, ("stop loss", decision.stop_loss_price, -wish.sign)):
         if level is None:
@@ -174,27 +239,26 @@ def levels_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal
 
 def confident(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
     """The group must be sure enough to enter."""
-    decision, mandate = question.decision, question.mandate
-    assert mandate is not None
-    if decision.confidence < mandate.confidence_min:
+    confidence = decimal_from_float(question.decision.confidence)
+    limit = question.required("confidence_min")
+    if confidence < limit:
         return Refusal(
             code=DenialCode.CONFIDENCE_LOW,
             reason="The group is not confident enough.",
-            measured=bounded(decimal_from_float(decision.confidence)),
-            limit=bounded(decimal_from_float(mandate.confidence_min)),
+            measured=bounded(confidence),
+            limit=bounded(limit),
         )
     return None
 
 
 def day_not_lost(question: Question, _wish: Wish, worth: Worth | None) -> Refusal | None:
     """The loss since the start of the UTC day."""
-    account, mandate = question.account, question.mandate
+    account = question.account
     assert account is not None
-    assert mandate is not None
     assert worth is not None
     start = account.curve.day_start_at(question.now_ns)
     loss = account.curve.daily_loss(worth.nav, question.now_ns)
-    limit = config_book.limit(question.state, mandate, "daily_loss_max", question.now_ns)
+    limit, amount = question.required("daily_loss_max"), question.limit("loss_amount_max")
     if loss > max(limit * start, ZERO):
         return Refusal(
             code=DenialCode.DAILY_LOSS,
@@ -202,17 +266,23 @@ def day_not_lost(question: Question, _wish: Wish, worth: Worth | None) -> Refusa
             measured=_share(loss, start),
             limit=limit,
         )
+    if amount is not None and loss > amount:
+        return Refusal(
+            code=DenialCode.DAILY_LOSS,
+            reason="The day's loss, base currency.",
+            measured=bounded(loss),
+            limit=amount,
+        )
     return None
 
 
 def not_drawn_down(question: Question, _wish: Wish, worth: Worth | None) -> Refusal | None:
     """The loss from the peak."""
-    account, mandate = question.account, question.mandate
+    account = question.account
     assert account is not None
-    assert mandate is not None
     assert worth is not None
     loss = account.curve.drawdown(worth.nav)
-    limit = config_book.limit(question.state, mandate, "drawdown_max", question.now_ns)
+    limit = question.required("drawdown_max")
     if loss > max(limit * account.curve.peak, ZERO):
         return Refusal(
             code=DenialCode.DRAWDOWN,
@@ -230,13 +300,18 @@ def _share(loss: Decimal, of: Decimal) -> Decimal:
 ENTRY_GUARDS: Final[tuple[EntryGuard, ...]] = (
     not_reducing,
     instrument_permitted,
+    venue_permitted,
+    side_permitted,
     group_enabled,
     short_permitted,
+    *PACE_GUARDS,
     mark_fresh,
     rate_known,
     equity_positive,
+    size_sane,
     levels_sane,
     confident,
+    *MARKET_GUARDS,
     day_not_lost,
     not_drawn_down,
 )

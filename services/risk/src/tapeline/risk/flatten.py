@@ -7,7 +7,7 @@ from decimal import Decimal
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
 from tapeline.contracts.control import Flatten
 from tapeline.contracts.orders import Order, OrderAction, OrderType, Side, TimeInForce
-from tapeline.risk import books
+from tapeline.risk import books, routes
 from tapeline.risk.answers import Scribe
 from tapeline.risk.state import NOTHING, AccountState, RiskState
 from tapeline.risk.switchboard import scope_key, scopes_of
@@ -89,5 +89,6 @@ def _order(
         take_profit_price=None,
         stop_loss_price=None,
         arrival_price=price,
+        venue_symbol=routes.venue_symbol(state, account.account, state.instruments[instrument_id]),
     )
     return scribe.approved(OrderAction.CLOSE, order, approval)

@@ -20,16 +20,21 @@ from tapeline.accounting.numbers import (
     price_from_float,
 )
 from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.config import GroupKind
 from tapeline.contracts.orders import Mode, OrderType, TimeInForce
 from tapeline.contracts.risk import DenialCode, TradingState
-from tapeline.risk import config_book, venue_trust
+from tapeline.risk import venue_trust
 from tapeline.risk.entry_guards import mark_fresh
+from tapeline.risk.pace_guards import order_rate
 from tapeline.risk.question import Question, Refusal, Wish, seconds
+from tapeline.risk.routes import venue_symbol
 from tapeline.risk.state import MANUAL
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS
 
 DecisionGuard: TypeAlias = Callable[[Question], Refusal | None]
 OrderGuard: TypeAlias = Callable[[Question, Wish], Refusal | None]
+AUTHOR_PREFIX: Final = "AUTHOR_"
+"""Verdicts about a decision's signature begin with it; others are about our own keys."""
 
 
 # ---- for every decision that asks for an order
@@ -95,6 +100,28 @@ def group_known(question: Question) -> Refusal | None:
     return None
 
 
+def author_verified(question: Question) -> Refusal | None:
+    """An external group signs what it decides, for this run; and no signature may be wrong.
+
+    The shell has verified the signature with the group's key and gives a verdict; here it counts
+    whether there had to be one.
+    """
+    decision, group = question.decision, question.group
+    fault = ""
+    if question.verdict.startswith(AUTHOR_PREFIX):
+        fault = question.verdict
+    elif decision.mac and decision.run_id != question.context.run_id:
+        fault = f"it is signed for run {decision.run_id or '(none)'}"
+    elif group is not None and group.kind is GroupKind.EXTERNAL and not decision.mac:
+        fault = "it is not signed"
+    if fault:
+        return Refusal(
+            code=DenialCode.AUTHOR_UNVERIFIED,
+            reason=f"The author of the decision is not verified: {fault}.",
+        )
+    return None
+
+
 def instrument_known(question: Question) -> Refusal | None:
     """The instrument must be configured."""
     if question.instrument is None:
@@ -107,12 +134,26 @@ def instrument_known(question: Question) -> Refusal | None:
 
 def key_present(question: Question) -> Refusal | None:
     """What cannot be signed is not approved."""
-    if question.verdict:
+    if question.verdict and not question.verdict.startswith(AUTHOR_PREFIX):
         return Refusal(
             code=DenialCode.KEY_MISSING,
             reason=f"Approvals cannot be signed: {question.verdict}.",
         )
     return None
+
+
+def route_known(question: Question) -> Refusal | None:
+    """The instrument must be traded at the account's venue, by configuration."""
+    account, instrument = question.account, question.instrument
+    assert account is not None
+    assert instrument is not None
+    if venue_symbol(question.state, account.account, instrument):
+        return None
+    return Refusal(
+        code=DenialCode.ROUTE_UNKNOWN,
+        reason=f"Nothing says that {instrument.instrument_id} is traded at "
+        f"{account.account.venue}.",
+    )
 
 
 def well_formed(question: Question) -> Refusal | None:
@@ -180,8 +221,7 @@ def numbers_positive(question: Question) -> Refusal | None:
 
 def decision_fresh(question: Question) -> Refusal | None:
     """Neither too old nor from the future, by the session clock."""
-    decision, mandate = question.decision, question.mandate
-    assert mandate is not None
+    decision, age_max_ns = question.decision, question.required("decision_age_max_ns")
     ahead_ns = max(decision.ts_event_ns, decision.cycle_ns) - question.now_ns
     if ahead_ns > FUTURE_TOLERANCE_NS:
         return Refusal(
@@ -191,23 +231,26 @@ def decision_fresh(question: Question) -> Refusal | None:
             limit=seconds(FUTURE_TOLERANCE_NS),
         )
     age_ns = question.now_ns - decision.ts_event_ns
-    if age_ns > mandate.decision_age_max_ns:
+    if age_ns > age_max_ns:
         return Refusal(
             code=DenialCode.DECISION_STALE,
             reason="The decision is too old, in seconds.",
             measured=seconds(age_ns),
-            limit=seconds(mandate.decision_age_max_ns),
+            limit=seconds(age_max_ns),
         )
     return None
 
 
 DECISION_GUARDS: Final[tuple[DecisionGuard, ...]] = (
+    order_rate,
     halted,
     account_known,
     mandate_given,
     group_known,
+    author_verified,
     instrument_known,
     key_present,
+    route_known,
     type_permitted,
     well_formed,
     numbers_positive,
@@ -225,11 +268,10 @@ def inside_collar(question: Question, wish: Wish) -> Refusal | None:
     stale = mark_fresh(question, wish, None)
     if stale is not None:
         return stale
-    mark, mandate = question.mark, question.mandate
+    mark = question.mark
     assert mark is not None
-    assert mandate is not None
     price = price_from_float(mark.price)
-    collar = config_book.limit(question.state, mandate, "price_collar", question.now_ns)
+    collar = question.required("price_collar")
     distance = abs(wish.limit_price - price)
     if distance > collar * price:
         return Refusal(

@@ -1,8 +1,8 @@
-"""Limits that make an order smaller: position, gross exposure, leverage, cash reserve.
+"""Limits that make an order smaller: exposure, cash, capital, volume, size.
 
-Each limit is linear in what opens: used + quantity x cost <= allowed, all in the account's base
-currency and with every open order counted at its worst. The quantity is cut to the tightest; it is
-never raised.
+Each limit is linear in what opens (bound.py), in the account's base currency or in units, and with
+every open order counted at its worst, those of unknown fate included: they are reserved until they
+end. The quantity is cut to the tightest; it is never raised.
 """
 
 from __future__ import annotations
@@ -14,58 +14,31 @@ from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import (
     ONE,
     ZERO,
-    bounded,
     converted,
-    divide_down,
-    divide_rounded,
+    decimal_from_float,
     notional,
+    quantize_money,
     round_down_to_lot,
 )
 from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import DenialCode
-from tapeline.risk import config_book
+from tapeline.risk.bound import Bound
+from tapeline.risk.market_guards import average_volume
 from tapeline.risk.question import Question, Refusal, Wish
+from tapeline.risk.size_rules import size_bounds
 from tapeline.risk.sizing import order_price, unit_for
 from tapeline.risk.state import NOTHING
 from tapeline.risk.worth import Worth, combined
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """One limit, as a budget for this order's opening part."""
-
-    code: DenialCode
-    reason: str
-    used: Decimal
-    allowed: Decimal
-    cost: Decimal
-    """of one unit"""
-    limit: Decimal
-    """as the mandate says it"""
-    is_floor: bool = False
-    """True: what is left is measured, not what is used"""
-
-    def room(self) -> Decimal:
-        """Largest quantity inside the limit."""
-        return max(divide_down(self.allowed - self.used, self.cost), ZERO)
-
-    def refusal(self, quantity: Decimal, nav: Decimal) -> Refusal:
-        """What the whole quantity would have come to."""
-        used = self.used + converted(quantity, self.cost)
-        share = divide_rounded(used, nav)
-        return Refusal(
-            code=self.code,
-            reason=self.reason,
-            measured=bounded(ONE - share if self.is_floor else share),
-            limit=self.limit,
-        )
-
-
 def fitted(question: Question, wish: Wish, worth: Worth) -> tuple[Wish, Refusal | None]:
     """The wish with its opening part cut to all limits, and the one that binds, if any."""
     assert question.instrument is not None
+    by_size = size_bounds(question, wish, worth)
+    if isinstance(by_size, Refusal):
+        return wish.without_opening(), by_size
     opening, binding = wish.opening, None
-    for bound in bounds(question, wish, worth):
+    for bound in (*bounds(question, wish, worth), *by_size):
         room = bound.room()
         if room < opening:
             opening, binding = room, bound
@@ -81,24 +54,27 @@ def fitted(question: Question, wish: Wish, worth: Worth) -> tuple[Wish, Refusal 
         limit_price=wish.limit_price,
         is_full_close=wish.is_full_close,
     )
-    return cut, binding.refusal(wish.opening, worth.nav)
+    return cut, binding.refusal(wish.opening)
 
 
 def bounds(question: Question, wish: Wish, worth: Worth) -> tuple[Bound, ...]:
-    """The limits in order of precedence."""
+    """The limits in order of precedence; of two that leave the same the first is named."""
     unit = unit_for(question)
     own = _own_side(question, wish, unit)
-    return (
+    paid = _paid(question, wish, unit)
+    found = (
         _position(question, worth, own, unit),
+        _sector(question, wish, worth, own, unit),
         _gross(question, wish, worth, own, unit),
+        _net(question, wish, worth, unit),
         _leverage(question, worth, unit),
-        _cash(question, wish, worth, unit),
+        _cash(question, worth, paid),
+        _buying_power(question, worth, paid),
+        _capital(question, worth, paid),
+        _volume(question, wish),
+        *_size(question, wish, unit),
     )
-
-
-def _limit(question: Question, name: str) -> Decimal:
-    assert question.mandate is not None
-    return config_book.limit(question.state, question.mandate, name, question.now_ns)
+    return tuple(bound for bound in found if bound is not None)
 
 
 def _own_side(question: Question, wish: Wish, unit: Unit) -> Decimal:
@@ -113,7 +89,7 @@ def _own_side(question: Question, wish: Wish, unit: Unit) -> Decimal:
 
 
 def _position(question: Question, worth: Worth, own: Decimal, unit: Unit) -> Bound:
-    limit = _limit(question, "position_weight_max")
+    limit = question.required("position_weight_max")
     return Bound(
         code=DenialCode.POSITION_LIMIT,
         reason="The position in the instrument, as a share of NAV.",
@@ -121,26 +97,62 @@ def _position(question: Question, worth: Worth, own: Decimal, unit: Unit) -> Bou
         allowed=limit * worth.nav,
         cost=unit.value(ONE),
         limit=limit,
+        scale=worth.nav,
+    )
+
+
+def _sector(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Unit) -> Bound | None:
+    limit = question.limit("sector_weight_max")
+    if limit is None:
+        return None
+    assert question.instrument is not None
+    instruments, sector = question.state.instruments, question.instrument.sector
+    others = sum(
+        (
+            value
+            for name, value in worth.worst_gross.items()
+            if name != question.decision.instrument_id and instruments[name].sector == sector
+        ),
+        ZERO,
+    )
+    allowed = limit * worth.nav
+    return Bound(
+        code=DenialCode.SECTOR_LIMIT,
+        reason=f"Exposure in the sector {sector} with all open orders, as a share of NAV.",
+        used=_with_worse_side(question, wish, unit, (own, others, allowed)),
+        allowed=allowed,
+        cost=unit.value(ONE),
+        limit=limit,
+        scale=worth.nav,
     )
 
 
 def _gross(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Unit) -> Bound:
-    limit = _limit(question, "gross_exposure_max")
+    limit = question.required("gross_exposure_max")
     instrument_id = question.decision.instrument_id
     others = sum(
         (value for name, value in worth.worst_gross.items() if name != instrument_id), ZERO
     )
-    # The instrument counts with the worse of its two sides; the other side stands as it is.
-    other_side = _other_side(question, wish, unit)
     allowed = limit * worth.nav
     return Bound(
         code=DenialCode.GROSS_EXPOSURE,
         reason="Gross exposure with all open orders, as a multiple of NAV.",
-        used=others + (own if others + other_side <= allowed else max(own, other_side)),
+        used=_with_worse_side(question, wish, unit, (own, others, allowed)),
         allowed=allowed,
         cost=unit.value(ONE),
         limit=limit,
+        scale=worth.nav,
     )
+
+
+def _with_worse_side(
+    question: Question, wish: Wish, unit: Unit, figures: tuple[Decimal, Decimal, Decimal]
+) -> Decimal:
+    """What is used of a gross limit: the instrument counts with the worse of its two sides; the
+    other side stands as it is, and matters only where it alone is above the limit."""
+    own, others, allowed = figures
+    other_side = _other_side(question, wish, unit)
+    return others + (own if others + other_side <= allowed else max(own, other_side))
 
 
 def _other_side(question: Question, wish: Wish, unit: Unit) -> Decimal:
@@ -153,8 +165,24 @@ def _other_side(question: Question, wish: Wish, unit: Unit) -> Decimal:
     return abs(unit.value(held - pending.on(opposite)))
 
 
+def _net(question: Question, wish: Wish, worth: Worth, unit: Unit) -> Bound | None:
+    limit = question.limit("net_exposure_max")
+    if limit is None:
+        return None
+    worst = worth.worst_long if wish.side is Side.BUY else worth.worst_short
+    return Bound(
+        code=DenialCode.NET_EXPOSURE,
+        reason="Net exposure if all open orders of this side are filled, as a multiple of NAV.",
+        used=worst + unit.value(wish.closing),
+        allowed=limit * worth.nav,
+        cost=unit.value(ONE),
+        limit=limit,
+        scale=worth.nav,
+    )
+
+
 def _leverage(question: Question, worth: Worth, unit: Unit) -> Bound:
-    limit = _limit(question, "leverage_max")
+    limit = question.required("leverage_max")
     return Bound(
         code=DenialCode.LEVERAGE,
         reason="All lines and what open orders may open, nothing netted, as a multiple of NAV.",
@@ -162,26 +190,126 @@ def _leverage(question: Question, worth: Worth, unit: Unit) -> Bound:
         allowed=limit * worth.nav,
         cost=unit.value(ONE),
         limit=limit,
+        scale=worth.nav,
     )
 
 
-def _cash(question: Question, wish: Wish, worth: Worth, unit: Unit) -> Bound:
-    """Free cash is NAV less what positions and open orders tie up; shorts are held in full."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paid:
+    """What an order costs, base currency."""
+
+    unit_cost: Decimal
+    """of one unit at the worse of mark and limit price, with the taker's fee"""
+    fee_rate: Decimal
+
+
+def _paid(question: Question, wish: Wish, unit: Unit) -> _Paid:
     account, instrument = question.account, question.instrument
     assert account is not None
     assert instrument is not None
-    limit = _limit(question, "cash_reserve_min")
     price = max(unit.price, order_price(question, wish))
     cost = converted(notional(ONE, price, instrument.multiplier), unit.rate)
     venue = question.state.venues.get(account.account.venue)
-    if venue is not None and venue.taker_fee_rate > 0:
-        cost = converted(cost, ONE + venue.taker_fee_rate)
+    rate = ZERO if venue is None else max(venue.taker_fee_rate, ZERO)
+    return _Paid(unit_cost=converted(cost, ONE + rate) if rate else cost, fee_rate=rate)
+
+
+def _cash(question: Question, worth: Worth, paid: _Paid) -> Bound:
+    """Free cash is NAV less what positions and open orders tie up; shorts are held in full."""
+    limit = question.required("cash_reserve_min")
     return Bound(
         code=DenialCode.CASH_RESERVE,
         reason="Cash left after the order and all open ones, as a share of NAV.",
         used=worth.gross + worth.opening_cost,
         allowed=worth.nav - limit * worth.nav,
-        cost=cost,
+        cost=paid.unit_cost,
         limit=limit,
+        scale=worth.nav,
         is_floor=True,
+    )
+
+
+def _tied_up(worth: Worth, paid: _Paid) -> Decimal:
+    """Positions, and what open orders may cost at the prices they were reserved at, fees too."""
+    return worth.gross + converted(worth.opening_cost, ONE + paid.fee_rate)
+
+
+def _buying_power(question: Question, worth: Worth, paid: _Paid) -> Bound | None:
+    limit = question.limit("buying_power_max")
+    if limit is None:
+        return None
+    return Bound(
+        code=DenialCode.BUYING_POWER,
+        reason="What positions and open orders tie up, fees included, as a multiple of NAV.",
+        used=_tied_up(worth, paid),
+        allowed=limit * worth.nav,
+        cost=paid.unit_cost,
+        limit=limit,
+        scale=worth.nav,
+    )
+
+
+def _capital(question: Question, worth: Worth, paid: _Paid) -> Bound | None:
+    limit = question.limit("capital_max")
+    if limit is None:
+        return None
+    return Bound(
+        code=DenialCode.CAPITAL,
+        reason="What positions and open orders tie up, fees included, base currency.",
+        used=_tied_up(worth, paid),
+        allowed=limit,
+        cost=paid.unit_cost,
+        limit=limit,
+    )
+
+
+def _volume(question: Question, wish: Wish) -> Bound | None:
+    limit = question.limit("volume_share_max")
+    if limit is None:
+        return None
+    average = average_volume(question)
+    assert average is not None, "guarded by volume_known"
+    volume = quantize_money(decimal_from_float(average))
+    return Bound(
+        code=DenialCode.VOLUME_SHARE,
+        reason="The order with all open ones of its side, as a share of the average volume.",
+        used=_pending(question, wish) + wish.closing,
+        allowed=converted(volume, limit),
+        cost=ONE,
+        limit=limit,
+        scale=volume or ONE,
+    )
+
+
+def _pending(question: Question, wish: Wish) -> Decimal:
+    """Open orders of the account on the order's side of the instrument."""
+    assert question.account is not None
+    reserves = question.account.reserves.get(question.decision.instrument_id)
+    return ZERO if reserves is None else combined(reserves).on(wish.side)
+
+
+def _size(question: Question, wish: Wish, unit: Unit) -> tuple[Bound | None, ...]:
+    """A target is reached in orders of the largest size; an explicit order was refused before."""
+    quantity, value = question.limit("order_quantity_max"), question.limit("order_notional_max")
+    return (
+        None
+        if quantity is None
+        else Bound(
+            code=DenialCode.QUANTITY_MAX,
+            reason="The size of the order, in units.",
+            used=wish.closing,
+            allowed=quantity,
+            cost=ONE,
+            limit=quantity,
+        ),
+        None
+        if value is None
+        else Bound(
+            code=DenialCode.NOTIONAL_MAX,
+            reason="The value of the order, base currency.",
+            used=unit.value(wish.closing),
+            allowed=value,
+            cost=unit.value(ONE),
+            limit=value,
+        ),
     )

@@ -13,6 +13,7 @@ from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import OrderType, Side
 from tapeline.contracts.risk import DenialCode, TradingState
 from tapeline.risk import switchboard, venue_trust
+from tapeline.risk.in_force import Gathered, InForce
 from tapeline.risk.state import AccountState, RiskState
 from tapeline.runtime.core import Context, Input
 
@@ -42,6 +43,16 @@ class Question:
     mandate: Mandate | None
     group: TradingGroup | None
     instrument: Instrument | None
+    limits: InForce
+    gathered: Gathered
+
+    def limit(self, name: str) -> Decimal | None:
+        """A limit for this decision, or None where none is set."""
+        return self.limits.values.get(name)
+
+    def required(self, name: str) -> Decimal:
+        """A limit that every mandate has."""
+        return self.limits.values[name]
 
     @property
     def mark(self) -> MarkPrice | None:
@@ -106,14 +117,15 @@ class Wish:
         )
 
 
-def seconds(nanoseconds: int) -> Decimal:
+def seconds(nanoseconds: int | Decimal) -> Decimal:
     """A duration as a figure to show."""
     return bounded(divide_rounded(Decimal(nanoseconds), SECOND_NS))
 
 
-def question_of(state: RiskState, context: Context, event: Input) -> Question:
+def question_of(state: RiskState, context: Context, event: Input, gathered: Gathered) -> Question:
     """Looks up what a decision mentions."""
     decision: Decision = event.record
+    place = (decision.account_id, decision.group_id, decision.instrument_id)
     return Question(
         state=state,
         context=context,
@@ -124,4 +136,6 @@ def question_of(state: RiskState, context: Context, event: Input) -> Question:
         mandate=state.mandates.get(decision.account_id),
         group=state.groups.get(decision.group_id),
         instrument=state.instruments.get(decision.instrument_id),
+        limits=gathered.limits(state, place, event.session_ns),
+        gathered=gathered,
     )

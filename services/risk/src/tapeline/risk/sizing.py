@@ -159,6 +159,29 @@ def increments(question: Question, wish: Wish) -> Refusal | None:
     return None
 
 
+def opening_too_small(question: Question, wish: Wish) -> Refusal | None:
+    """What opens anything is worth while, or left out."""
+    if not wish.opening:
+        return None
+    least = question.limit("order_quantity_min")
+    if least is not None and wish.quantity < least:
+        return Refusal(
+            code=DenialCode.BELOW_LOT,
+            reason="The order is smaller than one that opens anything may be, in units.",
+            measured=bounded(wish.quantity),
+            limit=least,
+        )
+    least = question.limit("order_notional_min")
+    if least is not None and (value := entry_guards.order_worth(question, wish)) < least:
+        return Refusal(
+            code=DenialCode.BELOW_NOTIONAL_MIN,
+            reason="The order is worth less than one that opens anything may be, base currency.",
+            measured=bounded(value),
+            limit=least,
+        )
+    return None
+
+
 def to_lot(question: Question, wish: Wish) -> Wish:
     """The wish rounded down to whole lots; what opens gives way first."""
     assert question.instrument is not None

@@ -1,7 +1,7 @@
 """What risk knows: configuration, books, reservations, marks, switches.
 
-`RiskState` holds maps that `evolve` changes in place, because marks and open orders come by the
-thousand; everything in them is a value. A driver never keeps an older state, and `decide` changes
+`RiskState` is changed in place by `evolve`, because marks and open orders come by the thousand;
+everything in its maps is a value. A driver never keeps an older state, and `decide` changes
 nothing. Decimals are kept with exactly 18 places, so that equal states have equal bytes.
 """
 
@@ -18,6 +18,7 @@ from tapeline.accounting.ledger import Ledger
 from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.config import (
     Account,
+    Budget,
     Instrument,
     Mandate,
     RiskOverlay,
@@ -27,6 +28,7 @@ from tapeline.contracts.config import (
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import Order, Side
 from tapeline.contracts.risk import TradingState
+from tapeline.risk.history import History
 
 MANUAL: Final = "MANUAL"
 """The group of operators; it needs no record and trades every account."""
@@ -102,14 +104,34 @@ class AccountState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast an account, a group of it, or the account in one instrument has been."""
+
+    looked_at: tuple[tuple[int, int], ...] = ()
+    """(session time, number) of the decisions looked at in the second before the last one"""
+    entry_ns: int | None = None
+    """session time of the last entry approved"""
+    day: int = 0
+    """UTC day of that, counted from 1970"""
+    entry_count: int = 0
+    """entries on that day"""
+
+
+NO_PACE: Final = Pace()
+
+
+@dataclass(slots=True, kw_only=True)
 class RiskState:
-    """Everything; the maps are changed in place by `evolve`."""
+    """Everything."""
 
     instruments: dict[str, Instrument] = field(default_factory=dict)
     venues: dict[str, Venue] = field(default_factory=dict)
     groups: dict[str, TradingGroup] = field(default_factory=dict)
     mandates: dict[str, Mandate] = field(default_factory=dict)
     overlays: dict[str, RiskOverlay] = field(default_factory=dict)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    config_count: int = 0
+    """config records taken so far"""
     routes: dict[str, Account] = field(default_factory=dict)
     """every account of every shard"""
     accounts: dict[str, AccountState] = field(default_factory=dict)
@@ -137,6 +159,14 @@ class RiskState:
     """last (cycle_ns, index) answered, by account/group"""
     refused_from_future: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """latest decisions refused as from the future, by account/group: they do not move the above"""
+    histories: dict[str, History] = field(default_factory=dict)
+    """the last bars, by instrument; only of those whose record names an interval"""
+    paces: dict[str, Pace] = field(default_factory=dict)
+    """by account, account/group, and account//instrument"""
+    asked: tuple[str, str] = ("", "")
+    """(decision_id, what it orders) of the last explicit order that was asked for"""
+    recent_orders: dict[str, dict[str, int]] = field(default_factory=dict)
+    """by account/group/instrument: explicit orders approved in the duplicate window, and when"""
 
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")

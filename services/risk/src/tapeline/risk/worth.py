@@ -36,6 +36,10 @@ class Worth:
     """sum of absolute values of the groups' lines, not netted"""
     worst_gross: dict[str, Decimal]
     """by instrument: largest absolute value that fills of open orders can lead to"""
+    worst_long: Decimal
+    """sum of signed values if all open purchases are filled"""
+    worst_short: Decimal
+    """the same for all open sales, its sign turned"""
     opening_value: Decimal
     """what open orders may still open, at marks"""
     opening_cost: Decimal
@@ -110,7 +114,7 @@ def worth_of(state: RiskState, account: AccountState) -> Worth | None:
     cash = _cash(state, account)
     if cash is None:
         return None
-    gross = net = gross_of_lines = opening = cost = pending = ZERO
+    gross = net = gross_of_lines = opening = cost = buying = selling = ZERO
     worst: dict[str, Decimal] = {}
     for instrument_id, lines in _lines(account):
         signed = held = ZERO
@@ -135,7 +139,8 @@ def worth_of(state: RiskState, account: AccountState) -> Worth | None:
         worst[instrument_id] = unit.value(largest)
         opening += unit.value(total.opening_buying + total.opening_selling)
         cost += converted(total.opening_cost, unit.rate)
-        pending += unit.value(total.buying + total.selling)
+        buying += unit.value(total.buying)
+        selling += unit.value(total.selling)
     return Worth(
         cash=cash,
         nav=cash + net,
@@ -143,9 +148,11 @@ def worth_of(state: RiskState, account: AccountState) -> Worth | None:
         net=net,
         gross_of_lines=gross_of_lines,
         worst_gross=worst,
+        worst_long=net + buying,
+        worst_short=selling - net,
         opening_value=opening,
         opening_cost=cost,
-        pending_value=pending,
+        pending_value=buying + selling,
     )
 
 

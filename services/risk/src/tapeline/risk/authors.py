@@ -1,0 +1,49 @@
+"""Who made a decision: the keys of external groups, as the shell verifies them.
+
+A group's secrets are in a folder of its name below `groups/` of the deployment's keys, a ring like
+any other: two may be valid, revoked ones are listed. What is signed is described in
+tapeline.runtime.signing; key_id and code are left out of the body.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tapeline.contracts.agents import Decision
+from tapeline.risk.guards import AUTHOR_PREFIX
+from tapeline.runtime.keys import KEY_ID, KeyMissing
+from tapeline.runtime.signing import KeyRing, seal_verdict
+
+GROUP_FOLDER: Final = "groups"
+"""Folder of a deployment's keys with one folder of secrets for each external group."""
+
+
+class Authors:
+    """Verifies signed decisions; keeps a ring for each group that has a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rings: dict[str, KeyRing] = {}
+
+    def verdict(self, decision: Decision) -> str:
+        """AUTHOR_ and the code of what is wrong with a decision's signature, or empty.
+
+        Whether a decision has to be signed is the core's to say: it knows the group.
+        """
+        if not decision.mac and not decision.key_id:
+            return ""
+        ring = self._ring(decision.group_id)
+        code = KeyMissing.code if ring is None else seal_verdict(decision, ring)
+        return f"{AUTHOR_PREFIX}{code}" if code else ""
+
+    def _ring(self, group_id: str) -> KeyRing | None:
+        known = self._rings.get(group_id)
+        if known is not None:
+            return known
+        # A group's name comes from outside: it must not lead elsewhere.
+        is_name = KEY_ID.fullmatch(group_id) and group_id.strip(".")
+        folder = self._folder / group_id
+        if not is_name or not folder.is_dir():
+            return None
+        return self._rings.setdefault(group_id, KeyRing.from_folder(folder))
