@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,7 @@ from tapeline.execution.app import Verdicts
 from tapeline.execution.core import ExecutionCore
 from tapeline.execution.last_look import LastLook
 from tapeline.risk.app import Shell
+from tapeline.risk.authors import Authors
 from tapeline.risk.core import RiskCore
 from tapeline.runtime.log import Raw
 from tapeline.runtime.money import MoneyService
@@ -31,6 +33,8 @@ from .topics_audit import TopicsAudit, Totals
 from .workload import Rates, Workload
 
 DEATH_RATE, JUMP_RATE, TURN_RATE = 0.02, 0.01, 0.85
+NO_KEYS = Path("no-keys-of-groups")
+"""nobody signs decisions here"""
 SETTLING_STEPS = 40
 
 
@@ -91,7 +95,7 @@ class Simulation:
         self.broker_skew_ms = 0
 
     def _risk(self, operators: Operators) -> MoneyService[Any]:
-        shell = Shell(self.seals.rings[0], operators.ring)
+        shell = Shell(self.seals.rings[0], operators.ring, Authors(NO_KEYS))
         return MoneyService(
             name="risk",
             slot=0,
