@@ -104,6 +104,8 @@ def run_money_service(service: MoneyService[State], settings: ServiceSettings) -
         )
     wait_for_kafka(settings)
     process = MoneyProcess(service, settings)
+    # Whoever sees the probes' port may end the process: from here on that is a clean stop.
+    process.end_by_signals()
     with HealthServer(process.health, process.metrics, settings):
         try:
             return process.run()
@@ -134,8 +136,6 @@ class MoneyProcess(Generic[State]):
 
     def run(self) -> int:
         """Starts the shards, fetches for them, ends with them."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         self._schemas.publish(self._written_types())
         reader = LogReader(self._config, self.settings.topic_prefix)
@@ -156,6 +156,11 @@ class MoneyProcess(Generic[State]):
             worker.start()
         self.health.set_ready(True)
         return self._fetch_until_ended(reader.ends([PLACE])[PLACE])
+
+    def end_by_signals(self) -> None:
+        """SIGTERM and SIGINT ask for an orderly end."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping.set()

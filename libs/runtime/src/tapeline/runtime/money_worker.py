@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -31,6 +32,9 @@ PULSE_S = 0.5
 """unpaced: how often a watermark is passed on, so that those behind know we live"""
 SNAPSHOT_S = 5.0
 COMMIT_TIMEOUT_S = 9.0
+SETTLE_S = 0.002
+"""The broker ends a transaction a moment after it has said so. One that begins before is told to
+wait, and the client then waits 20 ms."""
 FENCED_CODES = (
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -127,6 +131,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         return as_fenced(error)
 
     def _turn(self) -> None:
+        self._settle()
         raws = self._fetched()
         if self.gate is not None:
             self._step_slices(self.gate, raws)
@@ -157,6 +162,7 @@ class ShardWorker(threading.Thread, Generic[State]):
             gate.add(raw)
         while (batch := gate.next_batch()) is not None:
             self._step(batch)
+            self._settle()
             self._commit(with_snapshot=self._snapshot_is_due() or batch.is_final)
 
     def _step_live(self, raws: Sequence[Raw]) -> None:
@@ -195,6 +201,12 @@ class ShardWorker(threading.Thread, Generic[State]):
             ts_init_ns=now_ns,
         )
 
+    def _settle(self) -> None:
+        """Waits until the broker is ready for another transaction."""
+        pause_s = self._last_commit_s + SETTLE_S - clock.monotonic_s()
+        if pause_s > 0:
+            time.sleep(pause_s)
+
     def _commit(self, *, with_snapshot: bool) -> None:
         self._commit_since_s = clock.monotonic_s()
         failpoint("before_begin")
@@ -217,7 +229,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         self._commit_since_s = float("inf")
         self.shard.committed(self._acknowledged)
         self._acknowledged.clear()
-        self.last_journal_s = clock.monotonic_s()
+        self.last_journal_s = self._last_commit_s = clock.monotonic_s()
         if with_snapshot:
             self._last_snapshot_s = clock.monotonic_s()
         self._metrics.produced.labels(self.shard.context.instance).inc(len(messages))

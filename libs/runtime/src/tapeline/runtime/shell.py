@@ -25,6 +25,7 @@ from tapeline.runtime.watchdog import Watchdog
 STOP_S: Final = 20.0
 """From SIGTERM to the end at the latest; Kubernetes waits 30 s."""
 BEAT_S: Final = 0.5
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 log = get_logger(__name__)
 
 
@@ -70,6 +71,9 @@ def run_service(name: str, settings: ServiceSettings, main: Main) -> int:
         wait_for_kafka(settings)
         shell = make_shell(settings, name)
         shell.schemas.publish(SCHEMAS)
+        # Whoever sees the probes' port may end the process: from here on that is a clean stop.
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda _number, _frame: shell.stopping.set())
         server = HealthServer(shell.health, shell.metrics, settings)
         with server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(shell, main))
@@ -90,7 +94,7 @@ async def _serve(shell: Shell, main: Main) -> None:
         is_over = bool(stopping_since) and monotonic_s() - stopping_since[0] > STOP_S
         return f"not stopped within {STOP_S:.0f} s" if is_over else ""
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     shell.watchdog.watch("stop", overdue)
     beats = asyncio.create_task(_beat(shell.health))
