@@ -18,6 +18,7 @@ from tapeline.cli.records import Found, as_plain, short, utc
 from tapeline.cli.runs import Run, RunStore, RunUnknown
 from tapeline.cli.tally import Tally
 from tapeline.contracts.control import ScopeKind
+from tapeline.contracts.orders import OrderStatus, OrderUpdate
 from tapeline.contracts.system import Incident
 from tapeline.runtime.log import Raw
 
@@ -139,12 +140,50 @@ def test_filters_name_fields_of_the_record_and_its_place() -> None:
         parsed_filter("code")
 
 
+def updated(approval_id: str, status: OrderStatus) -> Found:
+    """What execution says of the order of an approval."""
+    one = Decimal(1)
+    record = OrderUpdate(
+        client_order_id=approval_id,
+        venue_order_id="",
+        account_id="A-1",
+        group_id="g",
+        instrument_id="A.X",
+        approval_id=approval_id,
+        decision_id=approval_id,
+        status=status,
+        previous_status=OrderStatus.APPROVED,
+        is_terminal=status is OrderStatus.FILLED,
+        code="",
+        reason="",
+        quantity=one,
+        filled_quantity=one,
+        ts_event_ns=1,
+        ts_init_ns=1,
+    )
+    return Found(Raw("order-updates", 0, 0, 0, b"", b"", ()), record)
+
+
 def test_a_tally_counts_what_it_sees() -> None:
     tally = Tally()
     for code in ("A", "B", "A"):
         tally.add(incident(code))
     assert tally.incidents == {"A": 2, "B": 1}
     assert tally.records["incidents"] == 3
+
+
+def test_an_order_that_its_venue_holds_has_not_ended_and_is_no_fault() -> None:
+    tally = Tally()
+    tally.unended = {"sent": None, "held": None, "done": None}
+    for name, status in (
+        ("held", OrderStatus.ACCEPTED),
+        ("done", OrderStatus.FILLED),
+        ("sent", OrderStatus.SUBMITTED),
+    ):
+        tally.add(updated(name, status))
+    assert tally.resting == 1
+    assert tally.unended == {"held": OrderStatus.ACCEPTED, "sent": OrderStatus.SUBMITTED}
+    assert tally.terminal == {"FILLED": 1}
 
 
 def test_decimals_and_times_for_people_lose_nothing() -> None:

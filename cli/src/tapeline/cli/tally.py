@@ -9,7 +9,7 @@ from decimal import Decimal
 from tapeline.cli.records import Found
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
-from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate, Side
+from tapeline.contracts.orders import ApprovedOrder, Fill, OrderStatus, OrderUpdate, Side
 from tapeline.contracts.risk import Denial, PortfolioSnapshot
 from tapeline.contracts.system import Incident, Quarantined, SliceDone, Watermark
 
@@ -25,6 +25,8 @@ WATCHED = (
     topics.QUARANTINE,
 )
 """Topics that a tally needs; the bulk ones are counted by offset alone."""
+RESTING = frozenset((OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED))
+"""An order that its venue holds: the end of the data leaves it there."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,8 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     """approvals that execution refused, by code"""
     terminal: Counter[str] = field(default_factory=Counter)
+    unended: dict[str, OrderStatus | None] = field(default_factory=dict)
+    """approval -> last status of its order, until it ends"""
     groups: dict[str, GroupTally] = field(default_factory=dict)
     portfolios: dict[str, PortfolioSnapshot] = field(default_factory=dict)
     slices: dict[str, int] = field(default_factory=dict)
@@ -84,10 +88,14 @@ class Tally:
     def _approved(self, approved: ApprovedOrder, append_ms: int) -> None:
         self.approved += 1
         self.approved_by_action[approved.action.value] += 1
+        self.unended[approved.approval.approval_id] = None
         self.approval_times.append((approved.approval.issued_ns, append_ms))
 
     def _updated(self, update: OrderUpdate) -> None:
-        if update.is_terminal:
+        if not update.is_terminal:
+            self.unended[update.approval_id] = update.status
+        else:
+            self.unended.pop(update.approval_id, None)
             self.terminal[update.status.value] += 1
             if update.code:
                 self.refused[update.code] += 1
@@ -116,6 +124,11 @@ class Tally:
         else:
             group.sold += fill.quantity
         self.last_fill = fill
+
+    @property
+    def resting(self) -> int:
+        """Orders that their venue still holds."""
+        return sum(status in RESTING for status in self.unended.values())
 
     def profit(self, group_id: str) -> tuple[Decimal, Decimal]:
         """(realised, unrealised) profit of a group, before commissions, from the last snapshots."""
