@@ -219,6 +219,66 @@ class Flatten:
         }
 
 
+class SwitchLevel(StrEnum):
+    """What the kill switch does. STOP_ENTRIES = reducing; CANCEL_ALL = halted and open orders canceled; FLATTEN = halted and positions closed; RESUME = active."""
+
+    RESUME = "RESUME"
+    STOP_ENTRIES = "STOP_ENTRIES"
+    CANCEL_ALL = "CANCEL_ALL"
+    FLATTEN = "FLATTEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTrip:
+    """The kill switch pulled at the process itself, by a file or a signal. It is on no topic: the journal of each shard that stepped it holds it."""
+
+    AVRO: ClassVar[str] = "tapeline.control.LocalTrip"
+
+    trip_id: str
+    """single-use id; one with the command_id of a control record is the same word by another way"""
+    origin: str
+    """file or signal, and which"""
+    scope: ScopeKind
+    """kind of scope"""
+    scope_id: str
+    """account_id, group_id, instrument_id or venue; empty for ALL"""
+    level: SwitchLevel
+    """what it does; a trip never resumes, and never loosens what is set already"""
+    reason: str
+    """why, as far as it was said"""
+    sequence: int
+    """nanoseconds UTC of the trip; the scope's later control records must be above it"""
+    expires_ns: int
+    """positions are not closed any more from then on, nanoseconds UTC; halting and canceling do not expire"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            trip_id=data["trip_id"],
+            origin=data["origin"],
+            scope=ScopeKind[data["scope"]],
+            scope_id=data["scope_id"],
+            level=SwitchLevel[data["level"]],
+            reason=data["reason"],
+            sequence=data["sequence"],
+            expires_ns=data["expires_ns"],
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "trip_id": self.trip_id,
+            "origin": self.origin,
+            "scope": self.scope.value,
+            "scope_id": self.scope_id,
+            "level": self.level.value,
+            "reason": self.reason,
+            "sequence": self.sequence,
+            "expires_ns": self.expires_ns,
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLiveSwitch:
     """Lets an account trade with real money, or no longer. Without one that says yes, live orders are refused."""
@@ -335,12 +395,3 @@ class SetTradingState:
             "key_id": self.key_id,
             "signature": self.signature,
         }
-
-
-class SwitchLevel(StrEnum):
-    """What the kill switch does. STOP_ENTRIES = reducing; CANCEL_ALL = halted and open orders canceled; FLATTEN = halted and positions closed; RESUME = active."""
-
-    RESUME = "RESUME"
-    STOP_ENTRIES = "STOP_ENTRIES"
-    CANCEL_ALL = "CANCEL_ALL"
-    FLATTEN = "FLATTEN"

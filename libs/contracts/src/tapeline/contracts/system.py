@@ -149,6 +149,8 @@ class ConsumedBatch:
     """what was consumed, in topic order"""
     verdicts: tuple[RecordVerdict, ...]
     """inputs that were found wanting"""
+    local: tuple[bytes, ...] = ()
+    """inputs that came by no topic, in order and in front of all others, each in single-object encoding"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -163,6 +165,7 @@ class ConsumedBatch:
             verdicts=tuple([RecordVerdict.from_avro(item) for item in data["verdicts"]])
             if data["verdicts"]
             else (),
+            local=tuple(data["local"]),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -173,6 +176,7 @@ class ConsumedBatch:
             "slice": self.slice,
             "ranges": [item.to_avro() for item in self.ranges],
             "verdicts": [item.to_avro() for item in self.verdicts],
+            "local": list(self.local),
         }
 
 
