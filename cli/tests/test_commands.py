@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tapeline.cli.app import app
-from tapeline.cli.commands.act import BadOrder, number, parsed_scope
+from tapeline.cli.commands.act import BadOrder, number
 from tapeline.cli.commands.look import BadFilter, matches, parsed_filter
 from tapeline.cli.records import Found, as_plain, short, utc
 from tapeline.cli.runs import Run, RunStore, RunUnknown
@@ -21,6 +21,7 @@ from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import OrderStatus, OrderUpdate
 from tapeline.contracts.system import Incident
 from tapeline.runtime.log import Raw
+from tapeline.runtime.trips import BadScope, parsed_scope
 
 COMMANDS = [
     "demo",
@@ -108,7 +109,7 @@ def test_scopes(text: str, expected: tuple[ScopeKind, str]) -> None:
 
 @pytest.mark.parametrize("text", ["", "all:x", "account:", "planet:earth"])
 def test_a_scope_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(BadOrder):
+    with pytest.raises(BadScope):
         parsed_scope(text)
 
 

@@ -23,8 +23,8 @@ TYPES = load(FOLDER)
 RECORDS = sorted(name for name, one in TYPES.items() if one["type"] == "record")
 TABLE: dict[str, Any] = tomllib.loads((FOLDER / "topics.toml").read_text())
 SEEDS = (1, 2, 3)
-WORDS = ["tapeline.control.SwitchLevel"]
-"""On no topic: what operators' tools call the positions of the kill switch."""
+WORDS = ["tapeline.control.LocalTrip", "tapeline.control.SwitchLevel"]
+"""On no topic: words of operators' tools, and what a journal keeps of trips."""
 
 
 def source(name: str) -> Any:

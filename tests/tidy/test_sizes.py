@@ -25,7 +25,6 @@ LARGER_FILES = {
 MORE_PARAMETERS = {
     "cli/src/tapeline/cli/stack/stack.py __init__": 7,
     "libs/runtime/src/tapeline/runtime/shard.py __init__": 8,
-    "services/risk/src/tapeline/risk/flatten.py _order": 7,
 }
 BANNED_NAMES = ("utils", "util", "common", "helpers", "shared", "base", "misc", "manager")
 

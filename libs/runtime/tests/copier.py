@@ -11,6 +11,7 @@ import msgspec
 
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.control import LocalTrip
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import OrderType, TimeInForce
 from tapeline.contracts.risk import Denial, DenialCode
@@ -28,6 +29,10 @@ class CopierState:
     last_index: int = -1
     due_ns: int = 0
     timers: int = 0
+    local: int = 0
+    """inputs that came by no topic"""
+    local_before_answers: int = 0
+    """of these, how many were there when the last decision came"""
 
 
 class Copier:
@@ -84,11 +89,14 @@ class Copier:
         if isinstance(record, Decision):
             return replace(
                 state,
+                local_before_answers=state.local,
                 total=state.total + record.index,
                 last_index=max(state.last_index, record.index),
             )
         if isinstance(record, Denial):
             return replace(state, count=state.count + 1, due_ns=record.ts_event_ns + 1)
+        if isinstance(record, LocalTrip):
+            return replace(state, local=state.local + 1)
         if isinstance(record, TimerFired):
             return replace(state, due_ns=0, timers=state.timers + 1)
         return state

@@ -21,6 +21,7 @@ from tapeline.runtime.log import Message, Raw, TopicPartition
 from tapeline.runtime.log_reader import slicer
 from tapeline.runtime.replay import ShardReplay, follow
 from tapeline.runtime.shard import Batch, JournalError, Shard
+from tapeline.runtime.trips import signal_trip
 
 CONTEXT = Context(run_id="r", service="risk", shard=0, mode="PAPER")
 PARTITIONS = {topics.CONFIG: 1, topics.MARKS: 2, topics.DECISIONS: 1, topics.JOURNAL: 2}
@@ -91,6 +92,14 @@ def live_batches(indexes: Sequence[int]) -> list[Batch]:
     return batches
 
 
+def with_trips(batches: Sequence[Batch], numbers: Sequence[int]) -> list[Batch]:
+    """The batches, with what came by no topic in some of them."""
+    return [
+        replace(batch, local=(signal_trip(10, number, "test"),)) if number in numbers else batch
+        for number, batch in enumerate(batches)
+    ]
+
+
 def recovered(log: Log) -> Shard[Any]:
     shard = new_shard()
     if log.snapshots:
@@ -136,6 +145,33 @@ def test_replay_along_the_journal_says_the_same_bytes(indexes: list[int], every:
     log = Log()
     run(log, live_batches(indexes), every)
     assert replayed(log).difference is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=12),
+    st.lists(st.integers(0, 11), max_size=4),
+    st.integers(1, 3),
+)
+def test_what_came_by_no_topic_is_recovered_and_replayed_like_everything_else(
+    indexes: list[int], trips: list[int], every: int
+) -> None:
+    log = Log()
+    batches = with_trips(live_batches(indexes), trips)[: len(indexes) // every * every]
+    live = run(log, batches, every)
+    again = recovered(log)
+    assert live.state.local == len({number for number in trips if number < len(batches)})
+    assert again.core.dump(again.state) == live.core.dump(live.state)
+    assert replayed(log).difference is None
+
+
+def test_what_came_by_no_topic_is_stepped_first_and_alone_if_need_be() -> None:
+    log = Log()
+    quiet = Batch(500, {}, local=(signal_trip(10, 1, "a"), signal_trip(10, 2, "b")))
+    live = run(log, [quiet, *with_trips(live_batches([0]), [0])])
+    assert live.state.local == 3
+    assert live.state.local_before_answers == 3
+    assert recovered(log).state == live.state
 
 
 def test_a_changed_core_makes_replay_name_the_first_differing_output() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tapeline.cli.configuration import Configuration, ConfigurationError
-from tapeline.cli.runs import Run
+from tapeline.cli.runs import SWITCH_FOLDER, Run
 from tapeline.cli.stack.state import Endpoints
 from tapeline.contracts import topics
 from tapeline.contracts.config import Account, GroupKind, TradingGroup
@@ -100,6 +100,7 @@ def shared_environment(run: Run, configuration: Configuration, ground: Ground) -
         "TAPELINE_IS_PACED": str(run.is_paced).lower(),
         "TAPELINE_PACED_SOURCES": json.dumps(paced_sources_of(run, configuration)),
         "TAPELINE_KEYS_DIR": str(ground.folder / "keys"),
+        "TAPELINE_SWITCH_DIR": str(ground.folder / SWITCH_FOLDER),
         "TAPELINE_LOG_DIR": str(ground.folder / "logs"),
         "TAPELINE_IS_DEV": str(ground.is_dev).lower(),
     }

@@ -18,6 +18,8 @@ from tapeline.runtime.exits import Failure
 
 OPERATOR = "operator"
 """name of the operator's key that every run is made with"""
+SWITCH_FOLDER = "switch"
+"""folder of a run in which a file pulls the kill switch"""
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,40}$")
 
 

@@ -1,7 +1,6 @@
-"""Commands that act on a running run: halt, resume, order, cancel.
+"""Commands that trade by hand: order, cancel.
 
-They write to topics like everybody else: halt and resume as signed control records, orders and
-cancellations as decisions of the group MANUAL, which risk answers like any other.
+They write decisions of the group MANUAL, which risk answers like any other.
 """
 
 from __future__ import annotations
@@ -10,38 +9,20 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import Producer
 
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
-from tapeline.cli.runs import OPERATOR
+from tapeline.cli.sending import ANSWER_S, Sender
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account
-from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState, SwitchLevel
 from tapeline.contracts.orders import ApprovedOrder, OrderType, Side, TimeInForce
-from tapeline.contracts.risk import Denial, TradingState
+from tapeline.contracts.risk import Denial
 from tapeline.runtime import clock
-from tapeline.runtime.codec import encode
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import derive_id
-from tapeline.runtime.keys import Signer
-from tapeline.runtime.signing import sign
 
 MANUAL = "MANUAL"
-ANSWER_S = 10.0
-EXPIRY_NS = 60_000_000_000
-LEVELS = {
-    "stop-entries": SwitchLevel.STOP_ENTRIES,
-    "cancel-all": SwitchLevel.CANCEL_ALL,
-    "flatten": SwitchLevel.FLATTEN,
-}
-STATES = {
-    SwitchLevel.RESUME: TradingState.ACTIVE,
-    SwitchLevel.STOP_ENTRIES: TradingState.REDUCING,
-    SwitchLevel.CANCEL_ALL: TradingState.HALTED,
-    SwitchLevel.FLATTEN: TradingState.HALTED,
-}
 
 
 class BadOrder(Failure):
@@ -52,111 +33,8 @@ class BadOrder(Failure):
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (halt, resume, order, cancel):
+    for command in (order, cancel):
         app.command(command.__name__)(command)
-
-
-Scope = Annotated[
-    str,
-    typer.Option(
-        "--scope",
-        help="all, account:ID, group:ID, strategy:ID, instrument:ID or venue:ID.",
-    ),
-]
-
-
-def halt(
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the record.")],
-    scope: Scope = "all",
-    level: Annotated[
-        str, typer.Option("--level", help="stop-entries, cancel-all or flatten.")
-    ] = "cancel-all",
-    run: RunName = "",
-) -> None:
-    """Stop trading: signed, latched until somebody resumes it."""
-    if level not in LEVELS:
-        raise BadOrder(f"{level!r} is no level.", f"The levels are {', '.join(LEVELS)}.")
-    with desk(run, must_run=True) as place:
-        switch(place, LEVELS[level], scope, reason)
-    typer.echo(f"{STATES[LEVELS[level]].value}: {scope} ({level})")
-
-
-def resume(
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the record.")],
-    scope: Scope = "all",
-    run: RunName = "",
-) -> None:
-    """Let trading go on in a scope that was halted."""
-    with desk(run, must_run=True) as place:
-        switch(place, SwitchLevel.RESUME, scope, reason)
-    typer.echo(f"ACTIVE: {scope}")
-
-
-def parsed_scope(text: str) -> tuple[ScopeKind, str]:
-    """`all`, or kind:id."""
-    kind, _, name = text.partition(":")
-    if kind.upper() == "ALL" and not name:
-        return ScopeKind.ALL, ""
-    if kind.upper() in ScopeKind.__members__ and kind.upper() != "ALL" and name:
-        return ScopeKind(kind.upper()), name
-    raise BadOrder(
-        f"{text!r} is no scope.", "Write all, or account:, group:, instrument: or venue: and an id."
-    )
-
-
-def switch(place: Desk, level: SwitchLevel, scope: str, reason: str) -> None:
-    """Signs and sends the control records of a level."""
-    kind, name = parsed_scope(scope)
-    signer = Signer.from_file(place.folder / "keys" / "private" / f"{OPERATOR}.key")
-    now_ns = clock.wall_ns()
-    common: dict[str, Any] = {
-        "scope": kind,
-        "scope_id": name,
-        # Nanoseconds ascend over restarts of whoever signs.
-        "sequence": now_ns,
-        "operator": signer.key_id,
-        "reason": reason,
-        "issued_ns": now_ns,
-        "run_id": place.run.run_id,
-        "key_id": "",
-        "signature": b"",
-    }
-    records: list[Any] = [SetTradingState(state=STATES[level], **common)]
-    command_id = derive_id(place.run.run_id, "cli", str(now_ns), level.value)
-    once: dict[str, Any] = {"command_id": command_id, "expires_ns": now_ns + EXPIRY_NS}
-    if level is SwitchLevel.CANCEL_ALL:
-        records.append(CancelAll(spares_protective=True, **once, **common))
-    if level is SwitchLevel.FLATTEN:
-        records.append(Flatten(**once, **common))
-    for record in records:
-        key = f"{kind.value}:{name}/{type(record).__name__}"
-        send(place, topics.CONTROL, 0, key, sign(record, signer), command_id)
-
-
-def send(place: Desk, topic: str, partition: int, key: str, record: Any, event_id: str) -> None:
-    """One acknowledged record."""
-    failures: list[str] = []
-    producer = Producer({**place.config, "enable.idempotence": True})
-    headers: list[tuple[str, str | bytes | None]] = [
-        ("event_id", event_id.encode()),
-        ("causation_id", b""),
-        ("correlation_id", event_id.encode()),
-        ("producer", b"cli"),
-        ("run_id", place.run.run_id.encode()),
-    ]
-    producer.produce(
-        place.run.prefix + topic,
-        encode(record),
-        key.encode(),
-        partition,
-        headers=headers,
-        on_delivery=lambda error, _message: failures.append(str(error)) if error else None,
-    )
-    if producer.flush(ANSWER_S) or failures:
-        raise BadOrder(
-            f"Kafka did not take the record: {failures[0] if failures else 'no answer'}.",
-            "Nothing was done; try again.",
-        )
 
 
 def order(
@@ -259,14 +137,11 @@ def decide(place: Desk, decision: Decision) -> Any:
         raise BadOrder(
             f"There is no account {decision.account_id}.", f"The accounts are {', '.join(names)}."
         )
-    send(
-        place,
-        topics.DECISIONS,
-        account.shard,
-        decision.account_id,
-        decision,
-        decision.decision_id,
+    sender = Sender(place.config, place.run)
+    sender.send(
+        topics.DECISIONS, account.shard, decision.account_id, decision, decision.decision_id
     )
+    sender.finish()
     return answer_of(place, decision.decision_id)
 
 

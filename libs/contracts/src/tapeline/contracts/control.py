@@ -244,6 +244,8 @@ class LocalTrip:
     """account_id, group_id, instrument_id or venue; empty for ALL"""
     level: SwitchLevel
     """what it does; a trip never resumes, and never loosens what is set already"""
+    spares_protective: bool
+    """leaves protective orders working; not looked at where positions are closed"""
     reason: str
     """why, as far as it was said"""
     sequence: int
@@ -260,6 +262,7 @@ class LocalTrip:
             scope=ScopeKind[data["scope"]],
             scope_id=data["scope_id"],
             level=SwitchLevel[data["level"]],
+            spares_protective=data["spares_protective"],
             reason=data["reason"],
             sequence=data["sequence"],
             expires_ns=data["expires_ns"],
@@ -273,6 +276,7 @@ class LocalTrip:
             "scope": self.scope.value,
             "scope_id": self.scope_id,
             "level": self.level.value,
+            "spares_protective": self.spares_protective,
             "reason": self.reason,
             "sequence": self.sequence,
             "expires_ns": self.expires_ns,

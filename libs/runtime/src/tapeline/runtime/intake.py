@@ -49,7 +49,7 @@ class Intake:
             for name in names
         }
         self._critical = critical
-        self._verdict = verdict
+        self.verdict = verdict
 
     def input_of(
         self, raw: Raw, recorded: Mapping[int, str] | None = None, session_ns: int = 0
@@ -64,7 +64,7 @@ class Intake:
         except DecodeError as error:
             return self._undecodable(raw, error, session_ns)
         if recorded is None:
-            verdict = self._verdict(raw.topic, record)
+            verdict = self.verdict(raw.topic, record)
         else:
             verdict = recorded.get(raw.offset, "")
         if not raw.headers and hasattr(record, "content_key"):

@@ -24,9 +24,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from tapeline.contracts import topics
+from tapeline.contracts.control import LocalTrip
 from tapeline.contracts.system import Heartbeat
 from tapeline.runtime import clock, exits
 from tapeline.runtime.alarm import raise_alarm
+from tapeline.runtime.batches import LOCAL_TYPES
 from tapeline.runtime.builds import PLACE, MixedBuilds, Peers, schema_set
 from tapeline.runtime.codec import encode
 from tapeline.runtime.core import Context, MoneyCore, Pacing
@@ -55,6 +57,7 @@ from tapeline.runtime.settings import ServiceSettings, SettingsError
 from tapeline.runtime.shard import JournalError, Shard, identity
 from tapeline.runtime.slices import SliceGate
 from tapeline.runtime.telemetry import Metrics, configure_logging, get_logger
+from tapeline.runtime.trip_watch import ShardTrips, TripWatch, never_released, sends_nothing
 
 State = TypeVar("State")
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -93,6 +96,10 @@ class MoneyService(Generic[State]):
     """(topic, record) -> code, on the way in"""
     check: Callable[[Any], None] | None = None
     """called with each output as it will leave; raises on one that must never leave"""
+    is_released: Callable[[State, LocalTrip], bool] = never_released
+    """whether a state has taken a control record that supersedes a trip"""
+    is_send: Callable[[Any], bool] = sends_nothing
+    """whether an output makes a venue do something that a halt forbids"""
 
 
 def run_money_service(service: MoneyService[State], settings: ServiceSettings) -> int:
@@ -102,8 +109,11 @@ def run_money_service(service: MoneyService[State], settings: ServiceSettings) -
         raise SettingsError(
             f"{service.name} has no shards to serve.", "Set TAPELINE_SHARDS, such as 0 or 0,1."
         )
+    trips = TripWatch.of(service.name, settings)
+    # Before Kafka is there: a switch that is pulled now must hold all the same.
+    trips.start()
     wait_for_kafka(settings)
-    process = MoneyProcess(service, settings)
+    process = MoneyProcess(service, settings, trips)
     # Whoever sees the probes' port may end the process: from here on that is a clean stop.
     process.end_by_signals()
     with HealthServer(process.health, process.metrics, settings):
@@ -121,9 +131,12 @@ def run_money_service(service: MoneyService[State], settings: ServiceSettings) -
 class MoneyProcess(Generic[State]):
     """One process of the money path."""
 
-    def __init__(self, service: MoneyService[State], settings: ServiceSettings) -> None:
+    def __init__(
+        self, service: MoneyService[State], settings: ServiceSettings, trips: TripWatch
+    ) -> None:
         self.service = service
         self.settings = settings
+        self.trips = trips
         self.health = Health(settings.watchdog_s)
         self.metrics = Metrics()
         self._config = confluent_config(settings)
@@ -174,7 +187,7 @@ class MoneyProcess(Generic[State]):
         own = (*core.outputs, *core.watermark_topics, topics.JOURNAL, topics.SNAPSHOTS)
         shared = (topics.PROGRESS, topics.HEARTBEATS, topics.INCIDENTS, topics.QUARANTINE)
         names = [name for topic in (*own, *shared) for name in topics.TOPICS[topic].records]
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys((*names, *LOCAL_TYPES)))
 
     def _context(self, shard: int) -> Context:
         return Context(
@@ -221,6 +234,12 @@ class MoneyProcess(Generic[State]):
         )
         if self.settings.is_paced:
             worker.gate = self._gate(shard, reader)
+        worker.trips = ShardTrips(
+            self.trips,
+            worker.name,
+            is_released=self.service.is_released,
+            is_send=self.service.is_send,
+        )
         return worker
 
     def _producer(self, context: Context) -> Producer:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -24,6 +24,7 @@ from tapeline.runtime.log_reader import RETRIABLE
 from tapeline.runtime.shard import Batch, Shard
 from tapeline.runtime.slices import SliceGate
 from tapeline.runtime.telemetry import Metrics, get_logger
+from tapeline.runtime.trip_watch import ShardTrips
 
 State = TypeVar("State")
 QUEUE_SIZE = 256
@@ -81,6 +82,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         self._commit_since_s = float("inf")
         self.inbox: queue.Queue[Sequence[Raw]] = queue.Queue(QUEUE_SIZE)
         self.gate: SliceGate | None = None
+        self.trips: ShardTrips[State] | None = None
         self._producer = producer
         self._settings = settings
         self._metrics = metrics
@@ -160,6 +162,10 @@ class ShardWorker(threading.Thread, Generic[State]):
     def _step_slices(self, gate: SliceGate, raws: Sequence[Raw]) -> None:
         for raw in raws:
             gate.add(raw)
+        # The kill switch does not wait for a slice.
+        if local := self._local():
+            self._step(Batch(self.shard.session_ns, {}, local=local))
+            self._commit(with_snapshot=False)
         while (batch := gate.next_batch()) is not None:
             self._step(batch)
             self._settle()
@@ -172,10 +178,14 @@ class ShardWorker(threading.Thread, Generic[State]):
         now_s = clock.monotonic_s()
         session_ns = max(clock.wall_ns(), self.shard.session_ns)
         due_ns = self.shard.core.next_due_ns(self.shard.state)
-        if records or (due_ns is not None and due_ns <= session_ns):
-            self._step(Batch(session_ns, records))
+        local = self._local()
+        if records or local or (due_ns is not None and due_ns <= session_ns):
+            self._step(Batch(session_ns, records, local=local))
         if self.shard.pending.outputs or now_s - self._last_pulse_s >= PULSE_S:
             self._commit(with_snapshot=self._snapshot_is_due())
+
+    def _local(self) -> Sequence[Any]:
+        return () if self.trips is None else self.trips.take()
 
     def _step(self, batch: Batch) -> None:
         started_s = clock.monotonic_s()
@@ -212,6 +222,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         failpoint("before_begin")
         self._producer.begin_transaction()
         failpoint("after_begin")
+        said = [stamped.output.record for stamped in self.shard.pending.outputs]
         messages = self.shard.transaction(with_snapshot=with_snapshot, watermark=self._pulse())
         for message in messages:
             self._produce(message)
@@ -224,11 +235,15 @@ class ShardWorker(threading.Thread, Generic[State]):
         if unacknowledged:
             raise NoAnswer(f"{unacknowledged} records unacknowledged for {COMMIT_TIMEOUT_S:.0f} s")
         failpoint("before_commit")
+        if self.trips is not None:
+            self.trips.refuse_overtaken(said)
         self._producer.commit_transaction(COMMIT_TIMEOUT_S)
         failpoint("after_commit")
         self._commit_since_s = float("inf")
         self.shard.committed(self._acknowledged)
         self._acknowledged.clear()
+        if self.trips is not None:
+            self.trips.committed(self.shard.state)
         self.last_journal_s = self._last_commit_s = clock.monotonic_s()
         if with_snapshot:
             self._last_snapshot_s = clock.monotonic_s()

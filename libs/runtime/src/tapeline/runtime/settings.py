@@ -185,6 +185,9 @@ class ServiceSettings(KafkaSettings):
     shards: IntList = ()
     """money path only: the shards of this process, such as 0,1"""
     keys_dir: Path | None = None
+    switch_dir: Path | None = None
+    """money path only: a file `halt` in it pulls the kill switch, and the latch is kept in it;
+    None: only the signal and the control topic pull it"""
     paced_sources: PacedSources = Field(default_factory=dict)
     database_url: str = Field(default="", repr=False)
     """PostgreSQL, TLS in the URL (?sslmode=verify-full&sslrootcert=...); also from DATABASE_URL"""

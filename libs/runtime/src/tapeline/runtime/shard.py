@@ -13,7 +13,7 @@ import hashlib
 import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from tapeline.contracts import topics
@@ -25,6 +25,9 @@ from tapeline.contracts.system import (
     Snapshot,
     Watermark,
 )
+from tapeline.runtime.batches import LOCAL_DECODER, Pending, local_inputs
+from tapeline.runtime.batches import Batch as Batch
+from tapeline.runtime.batches import Stamped as Stamped
 from tapeline.runtime.codec import Decoder, digest_body, encode, encode_body, schema_of
 from tapeline.runtime.core import (
     Context,
@@ -51,42 +54,6 @@ class JournalError(Exception):
     """The journal does not follow, or does not fit what the topics hold."""
 
     remedy = "Do not delete or trim topics of a run that is still needed; see docs/operations."
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Inputs to be stepped together."""
-
-    session_ns: int
-    records: Mapping[TopicPartition, Sequence[Raw]]
-    slice: int = 0
-    is_final: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stamped:
-    """An output of the core with its place: which input of which batch said it."""
-
-    output: Output
-    cause: Input
-    batch: int
-    input: int
-    index: int
-    body: bytes
-    """Avro body, before it is signed"""
-    digest: bytes
-
-
-@dataclass(slots=True)
-class Pending:
-    """What the next transaction will hold."""
-
-    batches: list[ConsumedBatch] = field(default_factory=list)
-    outputs: list[Stamped] = field(default_factory=list)
-    notes: list[Stamped] = field(default_factory=list)
-    """outputs on topics that others write to as well, such as incidents"""
-    quarantined: list[Message] = field(default_factory=list)
-    slices: list[tuple[int, int, bool]] = field(default_factory=list)
 
 
 def identity(record: Any) -> Any:
@@ -191,7 +158,7 @@ class Shard(Generic[State]):
             records = batch.records[place]
             if records:
                 ranges.append(self._range_of(place, records))
-        if not ranges and not timers and not batch.slice:
+        if not ranges and not timers and not batch.slice and not batch.local:
             return
         verdicts = [
             RecordVerdict(
@@ -210,6 +177,7 @@ class Shard(Generic[State]):
                 slice=batch.slice,
                 ranges=tuple(ranges),
                 verdicts=tuple(verdicts),
+                local=tuple(encode(record) for record in batch.local),
             )
         )
         if batch.slice:
@@ -255,6 +223,7 @@ class Shard(Generic[State]):
             )
         else:
             merged = heapq.merge(*streams, key=lambda item: item[0])
+        yield from local_inputs(batch, self.intake.verdict, verdicts)
         for _, event in merged:
             yield event
 
@@ -496,5 +465,5 @@ class Shard(Generic[State]):
         for verdict in journaled.verdicts:
             by_offset = verdicts.setdefault((verdict.topic, verdict.partition), {})
             by_offset[verdict.offset] = verdict.verdict
-        batch = Batch(journaled.session_ns, records, journaled.slice)
-        return batch, verdicts
+        local = tuple(LOCAL_DECODER.decode(value) for value in journaled.local)
+        return Batch(journaled.session_ns, records, journaled.slice, local=local), verdicts

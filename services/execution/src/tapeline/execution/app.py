@@ -7,10 +7,10 @@ from typing import Any
 
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.execution.core import ExecutionCore
-from tapeline.execution.last_look import LastLook
+from tapeline.execution.last_look import LastLook, is_send
 from tapeline.execution.settings import ExecutionSettings
 from tapeline.execution.state import ExecutionState
-from tapeline.execution.switchboard import CONTROL_RECORDS
+from tapeline.execution.switchboard import CONTROL_RECORDS, is_released
 from tapeline.runtime.core import Context
 from tapeline.runtime.money import MoneyService, run_money_service
 from tapeline.runtime.settings import SettingsError, load_settings, main_guard
@@ -62,6 +62,8 @@ def make_service(settings: ExecutionSettings) -> MoneyService[ExecutionState]:
         make_core=make_core,
         verdict=Verdicts(seals, operators).verdict,
         check=LastLook(seals).check,
+        is_released=lambda state, trip: is_released(state.switchboard, trip),
+        is_send=is_send,
     )
 
 

@@ -13,7 +13,7 @@ the second and reports back, all within one input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
@@ -30,6 +30,7 @@ from tapeline.contracts.control import (
     AcceptVenueTruth,
     CancelAll,
     Flatten,
+    LocalTrip,
     SetLiveSwitch,
     SetTradingState,
 )
@@ -53,6 +54,7 @@ from tapeline.execution import (
     amendments,
     bookkeeping,
     external,
+    halting,
     life_cycle,
     parents,
     scheduling,
@@ -149,6 +151,8 @@ class ExecutionCore:
         # Most inputs are ticks that concern no order: they must cost next to nothing.
         if isinstance(record, TICKS) and record.instrument_id not in state.paper.by_instrument:
             return ()
+        if isinstance(record, LocalTrip):
+            return self._on_trip(state, event, record)
         return self._decide(state, event)
 
     @exact
@@ -306,35 +310,42 @@ class ExecutionCore:
         record = talk.event.record
         code = switchboard.ignored_because(state.switchboard, talk.event, self.context.run_id)
         if code:
-            talk.incident(code, f"A {type(record).__name__} of {record.operator} was ignored.")
+            halting.ignored(talk, record, code)
             return
         talk.state = self._evolve_input(state, talk.event)
         if isinstance(record, AcceptVenueTruth):
             external.accepted(talk, record)
         elif isinstance(record, CancelAll | Flatten):
-            self._cancel_covered(talk, record)
+            self._sweep(talk, record, f"{type(record).__name__} {record.command_id}")
 
-    def _cancel_covered(self, talk: Transcript, record: CancelAll | Flatten) -> None:
-        spares = isinstance(record, Flatten) or record.spares_protective
-        for name in sorted(_covered_parents(talk.state, record, spares=spares)):
+    @exact
+    def _on_trip(self, state: ExecutionState, event: Input, trip: LocalTrip) -> Sequence[Output]:
+        if trip.trip_id in state.switchboard.trips:
+            return ()
+        talk = Transcript(self.context, event, state, self.evolve)
+        halting.tell(talk, trip)
+        talk.state = self.evolve(state, event)
+        self._sweep(talk, trip, f"Trip {trip.trip_id}")
+        if talk.state.parents:
+            scheduling.work(talk, self._desk)
+        return talk.outputs
+
+    def _sweep(self, talk: Transcript, record: switchboard.Sweep, reason: str) -> None:
+        """Cancels what a command or trip covers."""
+        for name in sorted(halting.swept_parents(talk.state, record)):
             parent = talk.state.parents[name]
-            reason = f"{type(record).__name__} {record.command_id}"
             if parent.is_sliced and parent.status is not OrderStatus.PENDING_CANCEL:
                 self._cancel_parent(talk, parent, None, reason)
         for order_id in sorted(talk.state.orders):
             order = talk.state.orders[order_id]
-            if not switchboard.is_covered(record, order.order):
+            if order.status is OrderStatus.PENDING_CANCEL:
                 continue
-            if order.status is OrderStatus.PENDING_CANCEL or (
-                spares and order.order.is_reduce_only
-            ):
+            decision_id = order.approved.approval.decision_id
+            if not switchboard.is_swept(talk.state.switchboard, record, order.order, decision_id):
                 continue
             status = next_status(order.status, Trigger.REQUEST_CANCEL)
             assert status is not None
-            update = replace(
-                life_cycle.update_of(order, status, talk.session_ns),
-                reason=f"{type(record).__name__} {record.command_id}",
-            )
+            update = replace(life_cycle.update_of(order, status, talk.session_ns), reason=reason)
             # Covered by the order's own approval: a cancel by the kill switch needs no other.
             command = self._command(talk, CommandKind.CANCEL, order.approved)
             command = replace(
@@ -376,6 +387,8 @@ class ExecutionCore:
             return state
         if isinstance(event, Output):
             return self._evolve_output(state, event)
+        if isinstance(record, LocalTrip):
+            return halting.after(state, record, switchboard.tripped(state.switchboard, record))
         return self._evolve_input(state, event)
 
     @exact
@@ -389,7 +402,8 @@ class ExecutionCore:
             case ApprovedOrder():
                 return bookkeeping.approval_seen(state, event, self.rules)
             case SetTradingState() | CancelAll() | Flatten() | AcceptVenueTruth():
-                return self._after_control(state, event)
+                board = switchboard.evolved(state.switchboard, event, self.context.run_id)
+                return halting.after(state, record, board)
             case SetLiveSwitch():
                 return self._after_live_switch(state, event)
             case VenueStatement() | TradeBust():
@@ -404,15 +418,6 @@ class ExecutionCore:
                 state = bookkeeping.configured(state, record)
                 state = external.configured(state, self.context.mode, self.context.shard)
                 return replace(state, paper=self.paper.evolve(state.paper, record))
-        return state
-
-    def _after_control(self, state: ExecutionState, event: Input) -> ExecutionState:
-        board = switchboard.evolved(state.switchboard, event, self.context.run_id)
-        if board is state.switchboard:
-            return state
-        record, state = event.record, replace(state, switchboard=board)
-        if isinstance(record, CancelAll) and not record.spares_protective:
-            return parents.unprotected(state, _covered_parents(state, record, spares=False))
         return state
 
     def _after_live_switch(self, state: ExecutionState, event: Input) -> ExecutionState:
@@ -471,15 +476,3 @@ def _answering(
         decision_id=cancel.decision_id,
         is_terminal=is_terminal,
     )
-
-
-def _covered_parents(
-    state: ExecutionState, record: CancelAll | Flatten, *, spares: bool
-) -> Iterator[str]:
-    """Orders with a schedule that a command of the kill switch concerns."""
-    for name, parent in state.parents.items():
-        order = parent.approved.order
-        if parent.is_over or not switchboard.is_covered(record, order):
-            continue
-        if not (spares and order.is_reduce_only):
-            yield name

@@ -148,3 +148,11 @@ def _late(command: VenueCommand) -> str:
     if not child.send_ns <= now_ns <= child.last_send_ns:
         return "it is sent outside of the time that was approved"
     return ""
+
+
+def is_send(record: Any) -> bool:
+    """Whether an output sends an order that a halt would have stopped."""
+    command = record.command if isinstance(record, OrderUpdate) else None
+    if command is None or command.kind is not CommandKind.SUBMIT:
+        return False
+    return not command.approved.order.is_reduce_only

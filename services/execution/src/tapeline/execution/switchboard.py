@@ -1,7 +1,8 @@
 """The kill switch as execution reads it: the strictest trading state of all scopes an order is in.
 
 Control records ascend per scope and record type; what is not above the last, not signed by a known
-operator, of another run, or (commands) expired, changes nothing and is reported.
+operator, of another run, or (commands) expired, changes nothing and is reported. A trip by file or
+signal only tightens, and counts whatever its number; what supersedes it must be above it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from tapeline.contracts.control import (
     AcceptVenueTruth,
     CancelAll,
     Flatten,
+    LocalTrip,
     ScopeKind,
     SetLiveSwitch,
     SetTradingState,
+    SwitchLevel,
 )
 from tapeline.contracts.orders import ApprovedOrder, Order, OrderAction
 from tapeline.contracts.risk import TradingState
@@ -23,9 +26,14 @@ from tapeline.runtime.core import Input
 
 ControlRecord: TypeAlias = SetTradingState | CancelAll | Flatten | SetLiveSwitch | AcceptVenueTruth
 CONTROL_RECORDS: Final = (SetTradingState, CancelAll, Flatten, SetLiveSwitch, AcceptVenueTruth)
+Sweep: TypeAlias = CancelAll | Flatten | LocalTrip
+"""What takes orders off the book."""
 LASTING: Final = (SetTradingState, SetLiveSwitch)
 """They hold until the next one; the others are commands, which expire."""
 _STRICTNESS: Final = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
+SAID_LOCALLY: Final = "CONTROL_SAID_LOCALLY"
+"""the record says by topic what a trip has said by file: ignored, and nothing to report"""
+TRIPS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,8 @@ class Switchboard:
     """last accepted number by scope and record type"""
     flattens: dict[str, int] = field(default_factory=dict)
     """expiry of accepted Flatten commands by command_id, nanoseconds UTC"""
+    trips: dict[str, int] = field(default_factory=dict)
+    """number that supersedes must be above, by trip_id, latest last"""
 
 
 def scope_key(kind: ScopeKind, scope_id: str) -> str:
@@ -57,10 +67,15 @@ def ignored_because(board: Switchboard, event: Input, run_id: str) -> str:
     if record.run_id != run_id:
         return "CONTROL_WRONG_RUN"
     if record.sequence <= board.sequences.get(_sequence_key(record), -1):
-        return "CONTROL_OLD_SEQUENCE"
+        is_said = record.sequence in board.trips.values() and not _resumes(record)
+        return SAID_LOCALLY if is_said else "CONTROL_OLD_SEQUENCE"
     if not isinstance(record, LASTING) and event.session_ns >= record.expires_ns:
         return "CONTROL_EXPIRED"
     return ""
+
+
+def _resumes(record: ControlRecord) -> bool:
+    return isinstance(record, SetTradingState) and record.state is TradingState.ACTIVE
 
 
 def evolved(board: Switchboard, event: Input, run_id: str) -> Switchboard:
@@ -76,6 +91,35 @@ def evolved(board: Switchboard, event: Input, run_id: str) -> Switchboard:
         alive = {key: end for key, end in board.flattens.items() if end > event.session_ns}
         return replace(board, flattens={**alive, record.command_id: record.expires_ns})
     return board
+
+
+def tripped(board: Switchboard, trip: LocalTrip) -> Switchboard:
+    """The board after a trip by file or signal; one that was taken before changes nothing."""
+    if trip.trip_id in board.trips:
+        return board
+    scope = scope_key(trip.scope, trip.scope_id)
+    names = [f"{kind.__name__}/{scope}" for kind in (SetTradingState, CancelAll, Flatten)]
+    numbers = {name: max(board.sequences.get(name, -1), trip.sequence) for name in names}
+    is_entries = trip.level is SwitchLevel.STOP_ENTRIES
+    asked = TradingState.REDUCING if is_entries else TradingState.HALTED
+    known = board.states.get(scope, TradingState.ACTIVE)
+    kept = dict(list(board.trips.items())[1 - TRIPS_MAX :])
+    board = replace(
+        board,
+        states={**board.states, scope: max(asked, known, key=_STRICTNESS.index)},
+        sequences={**board.sequences, **numbers},
+        trips={**kept, trip.trip_id: numbers[names[0]]},
+    )
+    if trip.level is SwitchLevel.FLATTEN:
+        board = replace(board, flattens={**board.flattens, trip.trip_id: trip.expires_ns})
+    return board
+
+
+def is_released(board: Switchboard, trip: LocalTrip) -> bool:
+    """Whether a signed record has superseded a trip."""
+    number = board.trips.get(trip.trip_id)
+    key = f"{SetTradingState.__name__}/{scope_key(trip.scope, trip.scope_id)}"
+    return number is not None and board.sequences[key] > number
 
 
 def scopes_of(order: Order) -> tuple[str, ...]:
@@ -96,9 +140,29 @@ def trading_state(board: Switchboard, order: Order) -> TradingState:
     return max(states, key=_STRICTNESS.index)
 
 
-def is_covered(record: CancelAll | Flatten, order: Order) -> bool:
-    """Whether a command's scope holds an order."""
-    return scope_key(record.scope, record.scope_id) in scopes_of(order)
+def spares_protective(record: Sweep) -> bool:
+    """Whether a command or trip leaves orders that only reduce at work."""
+    match record:
+        case CancelAll():
+            return record.spares_protective
+        case LocalTrip():
+            return record.spares_protective and record.level is not SwitchLevel.FLATTEN
+    # Positions are closed: what protects them has nothing left to do, and would be in the way.
+    return False
+
+
+def is_swept(board: Switchboard, record: Sweep, order: Order, decision_id: str) -> bool:
+    """Whether a command or trip cancels an order: it is in the scope, and is not spared.
+
+    Orders that carry out a Flatten are always spared.
+    """
+    if isinstance(record, LocalTrip) and record.level is SwitchLevel.STOP_ENTRIES:
+        return False
+    if scope_key(record.scope, record.scope_id) not in scopes_of(order):
+        return False
+    if order.is_reduce_only and decision_id in board.flattens:
+        return False
+    return not (spares_protective(record) and order.is_reduce_only)
 
 
 def permits(board: Switchboard, approved: ApprovedOrder) -> bool:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tapeline.contracts.agents import Decision
-from tapeline.contracts.control import Flatten
+from tapeline.contracts.control import Flatten, LocalTrip, SwitchLevel
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.risk.authors import GROUP_FOLDER, Authors
 from tapeline.risk.core import RiskCore
 from tapeline.risk.settings import RiskSettings
 from tapeline.risk.state import RiskState
-from tapeline.risk.switchboard import CONTROL_RECORDS
+from tapeline.risk.switchboard import CONTROL_RECORDS, is_released
 from tapeline.runtime.money import MoneyService, run_money_service
 from tapeline.runtime.settings import SettingsError, load_settings, main_guard
 from tapeline.runtime.signing import (
@@ -57,6 +57,8 @@ class Shell:
             if not found and isinstance(record, Flatten):
                 return self._seals.problem()
             return found
+        if isinstance(record, LocalTrip) and record.level is SwitchLevel.FLATTEN:
+            return self._seals.problem()
         return ""
 
     def sign(self, record: Any) -> Any:
@@ -91,6 +93,7 @@ def make_service(settings: RiskSettings) -> MoneyService[RiskState]:
         signed=frozenset({ApprovedOrder.AVRO}),
         verdict=shell.verdict,
         check=shell.check,
+        is_released=is_released,
     )
 
 

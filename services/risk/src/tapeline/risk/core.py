@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tapeline.accounting.numbers import exact
@@ -29,13 +30,20 @@ from tapeline.contracts.control import (
     AcceptVenueTruth,
     CancelAll,
     Flatten,
+    LocalTrip,
     ScopeKind,
     SetLiveSwitch,
     SetTradingState,
+    SwitchLevel,
 )
 from tapeline.contracts.market import Bar, MarkPrice
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderAction, OrderUpdate
-from tapeline.contracts.risk import Denial, PortfolioSnapshot, TradingStateChanged
+from tapeline.contracts.risk import (
+    Denial,
+    PortfolioSnapshot,
+    TradingState,
+    TradingStateChanged,
+)
 from tapeline.risk import (
     books,
     config_book,
@@ -128,7 +136,8 @@ class RiskCore:
 
     def next_due_ns(self, state: RiskState) -> int | None:
         """When an account's worth is to be looked at."""
-        return portfolio.next_due_ns(state)
+        times = (portfolio.next_due_ns(state), flatten.next_due_ns(state))
+        return min((due_ns for due_ns in times if due_ns is not None), default=None)
 
     def dump(self, state: RiskState) -> bytes:
         """Canonical bytes of the state."""
@@ -147,7 +156,9 @@ class RiskCore:
             case Decision():
                 return decisions.answer(state, scribe, event, self._gathered)
             case TimerFired():
-                return portfolio.snapshots(state, scribe)
+                return (*portfolio.snapshots(state, scribe), *flatten.follow_up(state, scribe))
+            case LocalTrip():
+                return self._trip(state, scribe, event)
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 return self._control(state, scribe, event)
             case Fill() | OrderUpdate():
@@ -160,21 +171,41 @@ class RiskCore:
     def _control(self, state: RiskState, scribe: Scribe, event: Input) -> Sequence[Output]:
         record = event.record
         code = switchboard.ignored_because(state, event, self._context.run_id)
+        if code == switchboard.SAID_LOCALLY:
+            return ()
         if code:
             name = f"{type(record).__name__} {record.scope.value} {record.scope_id}".rstrip()
             reason = f"{name} number {record.sequence} of {record.operator} was ignored."
             return (scribe.incident("critical", code, reason),)
         if isinstance(record, SetTradingState):
-            return _state_changes(state, scribe, record)
-        if isinstance(record, Flatten):
-            return flatten.orders(state, scribe, record)
+            change = Change(record.scope, record.scope_id, record.state, record.sequence)
+            return _state_changes(state, scribe, change, record.reason)
+        if isinstance(record, Flatten) and record.command_id not in state.flattening:
+            scope = switchboard.scope_key(record.scope, record.scope_id)
+            return flatten.orders(state, scribe, record.command_id, scope)
         return ()  # Execution cancels by itself; the ends of the orders come back as updates.
+
+    def _trip(self, state: RiskState, scribe: Scribe, event: Input) -> Sequence[Output]:
+        trip: LocalTrip = event.record
+        if trip.trip_id in state.trips:
+            return ()
+        change = Change(
+            trip.scope, trip.scope_id, switchboard.state_after(state, trip), trip.sequence
+        )
+        changes = _state_changes(state, scribe, change, trip.reason)
+        if not _flattens(event) or trip.trip_id in state.flattening:
+            return changes
+        scope = switchboard.scope_key(trip.scope, trip.scope_id)
+        return (*changes, *flatten.orders(state, scribe, trip.trip_id, scope))
 
     # ---- evolve
 
     @exact
     def _take(self, state: RiskState, event: Input) -> None:
         record, now_ns = event.record, event.session_ns
+        if isinstance(record, LocalTrip):
+            _pull(state, event)
+            return
         match record:
             case Decision():
                 decisions.remember(state, record, now_ns)
@@ -189,17 +220,30 @@ class RiskCore:
             case CashAdjustment() | FundingPayment() | CorporateAction() | PositionCorrection():
                 books.account_event(state, record, now_ns)
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
-                switchboard.switch(state, event, self._context.run_id)
+                self._switch(state, event)
             case TimerFired():
                 portfolio.look(state, now_ns)
+                flatten.look(state, now_ns)
             case _ if event.topic == topics.CONFIG:
                 config_book.configure(state, record, self._context.shard, now_ns)
+
+    def _switch(self, state: RiskState, event: Input) -> None:
+        record = event.record
+        if switchboard.ignored_because(state, event, self._context.run_id):
+            return
+        switchboard.switch(state, event, self._context.run_id)
+        scope = switchboard.scope_key(record.scope, record.scope_id)
+        if isinstance(record, SetTradingState):
+            flatten.end(state, scope)
+        elif isinstance(record, Flatten):
+            flatten.begin(state, record.command_id, scope, event.session_ns, record.expires_ns)
 
     @exact
     def _take_back(self, state: RiskState, output: Output) -> None:
         match output.record:
             case ApprovedOrder() as approved:
                 self._take_approval(state, approved)
+                flatten.approve(state, approved.approval.decision_id)
             case Denial() as denial:
                 books.deny(state, denial.account_id, denial.ts_init_ns)
                 pace.note_answer(state, denial)
@@ -242,33 +286,61 @@ def _take_mark(state: RiskState, mark: MarkPrice, now_ns: int) -> None:
         state.marks[mark.instrument_id] = mark
 
 
-def _state_changes(state: RiskState, scribe: Scribe, record: SetTradingState) -> Sequence[Output]:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A scope's new trading state."""
+
+    scope: ScopeKind
+    scope_id: str
+    state: TradingState
+    sequence: int
+
+
+def _pull(state: RiskState, event: Input) -> None:
+    """Takes a trip by file or signal into the state."""
+    trip: LocalTrip = event.record
+    if _flattens(event) and trip.trip_id not in state.trips:
+        scope = switchboard.scope_key(trip.scope, trip.scope_id)
+        flatten.begin(state, trip.trip_id, scope, event.session_ns, trip.expires_ns)
+    switchboard.trip(state, trip)
+
+
+def _flattens(event: Input) -> bool:
+    """Whether a trip closes positions: it is not too old for it, and orders can be signed."""
+    trip: LocalTrip = event.record
+    is_asked = trip.level is SwitchLevel.FLATTEN and not event.verdict
+    return is_asked and event.session_ns < trip.expires_ns
+
+
+def _state_changes(
+    state: RiskState, scribe: Scribe, change: Change, reason: str
+) -> Sequence[Output]:
     """One note for each account of this shard that the scope can concern."""
-    scope = switchboard.scope_key(record.scope, record.scope_id)
+    scope = switchboard.scope_key(change.scope, change.scope_id)
     found = []
     for account_id in sorted(state.accounts):
-        if record.scope is ScopeKind.ACCOUNT and record.scope_id != account_id:
+        if change.scope is ScopeKind.ACCOUNT and change.scope_id != account_id:
             continue
-        if record.scope is ScopeKind.GROUP:
-            group = state.groups.get(record.scope_id)
+        if change.scope is ScopeKind.GROUP:
+            group = state.groups.get(change.scope_id)
             if group is not None and group.account_id != account_id:
                 continue
-        change = TradingStateChanged(
+        record = TradingStateChanged(
             account_id=account_id,
             scope=scope,
-            state=record.state,
-            sequence=record.sequence,
-            reason=record.reason,
+            state=change.state,
+            sequence=change.sequence,
+            reason=reason,
             ts_event_ns=scribe.now_ns,
             ts_init_ns=scribe.now_ns,
         )
-        cause = scribe.event.event_id or f"{scope}/{record.sequence}"
+        cause = scribe.event.event_id or f"{scope}/{change.sequence}"
         kind = f"{TradingStateChanged.AVRO}/{account_id}"
         found.append(
             Output(
                 topic=topics.RISK_EVENTS,
                 key=account_id,
-                record=change,
+                record=record,
                 event_id=scribe.derived(cause, kind),
             )
         )

@@ -120,6 +120,18 @@ class Pace:
 NO_PACE: Final = Pace()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flattening:
+    """A Flatten that is being carried out: what its scope holds is closed, until it expires."""
+
+    scope: str
+    expires_ns: int
+    look_ns: int
+    """when to look again at what is left, session time"""
+    approved_count: int = 0
+    """orders approved in its name so far"""
+
+
 @dataclass(slots=True, kw_only=True)
 class RiskState:
     """Everything."""
@@ -155,6 +167,10 @@ class RiskState:
     """by account; an account without entry may not trade live"""
     sequences: dict[str, int] = field(default_factory=dict)
     """last number accepted, by record type and scope"""
+    trips: dict[str, int] = field(default_factory=dict)
+    """number that supersedes must be above, by trip_id, latest last"""
+    flattening: dict[str, Flattening] = field(default_factory=dict)
+    """commands that close positions and are still in force, by command_id"""
     last_decisions: dict[str, tuple[int, int]] = field(default_factory=dict)
     """last (cycle_ns, index) answered, by account/group"""
     refused_from_future: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """The kill switch as risk reads it, by the same rules as execution.
 
 Control records ascend per scope and record type; what is not above the last, not signed by a known
-operator, of another run, or (commands) expired, changes nothing and is reported.
+operator, of another run, or (commands) expired, changes nothing and is reported. A trip by file or
+signal only tightens, and counts whatever its number; what supersedes it must be above it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from tapeline.contracts.control import (
     AcceptVenueTruth,
     CancelAll,
     Flatten,
+    LocalTrip,
     ScopeKind,
     SetLiveSwitch,
     SetTradingState,
+    SwitchLevel,
 )
 from tapeline.contracts.risk import TradingState
 from tapeline.risk import venue_trust
@@ -27,6 +30,9 @@ CONTROL_RECORDS: Final = (SetTradingState, CancelAll, Flatten, SetLiveSwitch, Ac
 LASTING: Final = (SetTradingState, SetLiveSwitch)
 """They hold until the next one; the others are commands, which expire."""
 _STRICTNESS: Final = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
+SAID_LOCALLY: Final = "CONTROL_SAID_LOCALLY"
+"""the record says by topic what a trip has said by file: ignored, and nothing to report"""
+TRIPS_MAX: Final = 64
 
 
 def scope_key(kind: ScopeKind, scope_id: str) -> str:
@@ -47,10 +53,15 @@ def ignored_because(state: RiskState, event: Input, run_id: str) -> str:
     if record.run_id != run_id:
         return "CONTROL_WRONG_RUN"
     if record.sequence <= state.sequences.get(sequence_key(record), -1):
-        return "CONTROL_OLD_SEQUENCE"
+        is_said = record.sequence in state.trips.values() and not _resumes(record)
+        return SAID_LOCALLY if is_said else "CONTROL_OLD_SEQUENCE"
     if not isinstance(record, LASTING) and event.session_ns >= record.expires_ns:
         return "CONTROL_EXPIRED"
     return ""
+
+
+def _resumes(record: ControlRecord) -> bool:
+    return isinstance(record, SetTradingState) and record.state is TradingState.ACTIVE
 
 
 def switch(state: RiskState, event: Input, run_id: str) -> None:
@@ -63,6 +74,35 @@ def switch(state: RiskState, event: Input, run_id: str) -> None:
         state.trading_states[scope_key(record.scope, record.scope_id)] = record.state
     elif isinstance(record, SetLiveSwitch):
         venue_trust.switched(state, record)
+
+
+def state_after(state: RiskState, trip: LocalTrip) -> TradingState:
+    """What a trip leaves its scope in: never looser than it was."""
+    is_entries = trip.level is SwitchLevel.STOP_ENTRIES
+    asked = TradingState.REDUCING if is_entries else TradingState.HALTED
+    known = state.trading_states.get(scope_key(trip.scope, trip.scope_id), TradingState.ACTIVE)
+    return max(asked, known, key=_STRICTNESS.index)
+
+
+def trip(state: RiskState, record: LocalTrip) -> None:
+    """Takes a trip by file or signal into the state; one that was taken before changes nothing."""
+    if record.trip_id in state.trips:
+        return
+    scope = scope_key(record.scope, record.scope_id)
+    state.trading_states[scope] = state_after(state, record)
+    names = [f"{kind.__name__}/{scope}" for kind in (SetTradingState, CancelAll, Flatten)]
+    for name in names:
+        state.sequences[name] = max(state.sequences.get(name, -1), record.sequence)
+    state.trips[record.trip_id] = state.sequences[names[0]]
+    for oldest in list(state.trips)[:-TRIPS_MAX]:
+        del state.trips[oldest]
+
+
+def is_released(state: RiskState, trip: LocalTrip) -> bool:
+    """Whether a signed record has superseded a trip."""
+    number = state.trips.get(trip.trip_id)
+    key = f"{SetTradingState.__name__}/{scope_key(trip.scope, trip.scope_id)}"
+    return number is not None and state.sequences[key] > number
 
 
 def scopes_of(account_id: str, group_id: str, instrument_id: str, venue: str) -> tuple[str, ...]:
