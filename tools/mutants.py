@@ -105,7 +105,8 @@ def _lines(source: str, changed: str, line: int) -> tuple[str, str]:
 
 
 def _spared(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Spans that nothing executes: annotations, which stay text."""
+    """Spans that say nothing of behaviour: annotations, which stay text, and how a dataclass is
+    declared (frozen, slots, kw_only)."""
     found = []
     for node in ast.walk(ast.parse(source)):
         for part in _annotations(node):
@@ -120,4 +121,6 @@ def _annotations(node: Any) -> list[Any]:
         return [node.annotation]
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return [node.returns]
+    if isinstance(node, ast.ClassDef):
+        return node.decorator_list
     return []

@@ -2,10 +2,11 @@
 
     python tools/mutation.py [--group NAME] [--file TEXT] [--again]
 
-Each mutant runs in a forked child of a process that has the libraries loaded: the mutated module
-is imported in place of the real one, and pytest runs the tests that reach the changed line, as
-recorded by coverage. What was noticed is kept in .tapeline/mutation/ and not tried again while the
-file stays as it is (--again forgets it); survivors always run again.
+Each mutant runs in a forked child of a pytest session that has collected the tests: the code of
+the changed function is exchanged there and the tests run until one fails. A change outside of
+functions (constants, tables) is imported in place of the real module, in a session of its own.
+What was noticed is kept in .tapeline/mutation/ and not tried again while the file stays as it is
+(--again forgets it); survivors always run again.
 
 Survivors that cannot be told from the original are listed with a reason in
 tools/mutation_exclusions.toml; they may be 5 % of a group at most.
@@ -14,20 +15,21 @@ tools/mutation_exclusions.toml; they may be 5 % of a group at most.
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
+import inspect
 import json
 import os
 import signal
-import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from mutants import Mutant, mutants_of
@@ -36,7 +38,8 @@ from repository import ROOT
 CACHE: Final = ROOT / ".tapeline" / "mutation"
 EXCLUSIONS: Final = ROOT / "tools" / "mutation_exclusions.toml"
 EXCLUDED_SHARE_MAX: Final = 0.05
-LIMIT_S: Final = 60
+LIMIT_S: Final = 120
+UNITS: Final = "not slow and not kafka and not postgres and not data"
 RISK, EXECUTION = "services/risk", "services/execution"
 RISK_SOURCE = f"{RISK}/src/tapeline/risk"
 EXECUTION_SOURCE = f"{EXECUTION}/src/tapeline/execution"
@@ -121,53 +124,32 @@ def module_of(path: str) -> str:
     return path.split("/src/")[1].removesuffix(".py").replace("/", ".")
 
 
-class Chosen:
-    """Keeps the tests that reach a line, the plain ones before those that search."""
-
-    def __init__(self, names: frozenset[str] | None) -> None:
-        self._names = names
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """pytest's hook."""
-        if self._names is not None:
-            names = self._names
-            items[:] = [item for item in items if _context(item) in names or _searches(item)]
-        items.sort(key=_searches)
-
-
-def _context(item: Any) -> str:
-    return f"{Path(str(item.path)).stem}.{item.originalname}"
-
-
-def _searches(item: Any) -> bool:
-    """Tests of hypothesis: coverage sees the search, not the test, so they always run, last."""
-    return hasattr(getattr(item, "obj", None), "hypothesis")
-
-
-def survives(mutant: Mutant, tests: Sequence[str], names: frozenset[str] | None) -> bool:
-    """Whether all tests pass with the mutant in place; it runs in a child of its own."""
+def passes(run: Callable[[], int]) -> bool:
+    """Whether `run` returns 0 in a child of its own, silently and in time."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         return os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
+    code = 1
     try:
-        code = _run(mutant, tests, names)
-    except BaseException:  # noqa: BLE001 - whatever a mutant raises, it was noticed
-        code = 1
-    os._exit(code)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LIMIT_S)  # ends the child: a mutant that hangs is noticed
+        null = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(null, stream)
+        code = run()
+    finally:
+        os._exit(code)
 
 
-def _run(mutant: Mutant, tests: Sequence[str], names: frozenset[str] | None) -> int:
-    signal.alarm(LIMIT_S)  # ends the child: a mutant that hangs is noticed
-    null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(null, stream)
+def by_import(mutant: Mutant, tests: Sequence[str]) -> int:
+    """Tests with the whole module imported from the changed source; for constants and tables."""
     compiled = compile(mutant.source, str(ROOT / mutant.path), "exec")
     sys.meta_path.insert(0, MutantFinder(module_of(mutant.path), ROOT / mutant.path, compiled))
-    return run_tests(tests, names)
+    return run_tests(tests, [])
 
 
-def run_tests(tests: Sequence[str], names: frozenset[str] | None) -> int:
+def run_tests(tests: Sequence[str], plugins: list[object]) -> int:
     """Runs pytest in this process; hypothesis searches the same examples each time."""
     import pytest
     from hypothesis import HealthCheck, Phase, settings
@@ -182,53 +164,97 @@ def run_tests(tests: Sequence[str], names: frozenset[str] | None) -> int:
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("mutation")
-    plain = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not kafka and not postgres"]
+    plain = ["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", UNITS]
     # pytest would rewrite the asserts of plugins that are loaded already.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main([*plain, *quiet, *tests], plugins=[Chosen(names)]))
+    return int(pytest.main([*plain, *quiet, *tests], plugins=plugins))
 
 
-# ---- which tests reach which line
+# ---- one mutant, without importing anything anew
 
 
-def reached(
-    group_tests: Sequence[str], files: Sequence[str]
-) -> dict[str, dict[int, frozenset[str]]]:
-    """file -> line -> names of the tests that run it; import time alone is under no name."""
-    data = CACHE / "coverage.sqlite"
-    report = CACHE / "coverage.json"
-    python = [sys.executable, "-m", "coverage"]
-    include = ",".join(str(ROOT / path) for path in files)
-    config = CACHE / "coveragerc"
-    config.write_text(f"[run]\ndynamic_context = test_function\ndata_file = {data}\n")
-    plain = ["-q", "-p", "no:cacheprovider", "-m", "not slow and not kafka and not postgres"]
-    run = [*python, "run", f"--rcfile={config}", f"--include={include}"]
-    done = subprocess.run(
-        [*run, "-m", "pytest", *plain, *group_tests], cwd=ROOT, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"the tests fail before anything is changed:\n{done.stdout[-2000:]}")
-    export = [*python, "json", f"--rcfile={config}", "--show-contexts", "-q", "-o", str(report)]
-    subprocess.run(export, cwd=ROOT, check=True)
-    found = json.loads(report.read_text())["files"]
-    return {
-        path: {
-            int(line): frozenset(".".join(name.split(".")[-2:]) for name in names if name)
-            for line, names in content["contexts"].items()
-        }
-        for path, content in found.items()
-    }
+def changed_function(mutant: Mutant, original: str) -> tuple[str, CodeType] | None:
+    """(qualified name, new code) of the one function that differs; None where it is not within
+    a function that stands in the module or in a class."""
+    path = str(ROOT / mutant.path)
+    old = dict(_functions(compile(original, path, "exec")))
+    new = dict(_functions(compile(mutant.source, path, "exec")))
+    differing = [name for name in old if new.get(name) != old[name]]
+    if len(differing) != 1 or old.keys() != new.keys() or differing[0][0] == "<module>":
+        return None
+    return differing[0][0], new[differing[0]]
 
 
-def require_control(path: str, tests: Sequence[str], lines: dict[int, frozenset[str]]) -> None:
-    """The file as it is must pass the same way, or every mutant would seem to be noticed."""
-    source = (ROOT / path).read_text()
-    names = frozenset(name for found in lines.values() for name in found)
-    control = Mutant(
-        path=path, operator="none", occurrence=0, line=0, before="", after="", source=source
-    )
-    if not names or not survives(control, tests, names):
-        raise SystemExit(f"{path} fails its tests unchanged, or no test reaches it")
+def _functions(module: CodeType) -> list[tuple[tuple[str, int], CodeType]]:
+    """Functions of a module and of its classes, and the module without them."""
+    found = []
+    for part in module.co_consts:
+        if not isinstance(part, CodeType):
+            continue
+        is_function = bool(part.co_flags & inspect.CO_NEWLOCALS)
+        if is_function:
+            found.append(((part.co_qualname, part.co_firstlineno), part))
+        else:
+            found += _functions(part)
+    rest = tuple(part for part in module.co_consts if not isinstance(part, CodeType))
+    name = "<module>" if module.co_name == "<module>" else module.co_qualname
+    bare = module.replace(co_consts=rest, co_name="<module>", co_qualname="<module>")
+    return [*found, (("<module>", hash(name)), bare)]
+
+
+class Bench:
+    """Within one pytest session: for each mutant a child with that function's code exchanged."""
+
+    def __init__(self, path: str, mutants: Sequence[tuple[Mutant, str, CodeType]]) -> None:
+        self._path = str(ROOT / path)
+        self._mutants = mutants
+        self.killed: dict[str, bool] = {}
+        self.is_sound = False
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        """pytest's hook: in place of running the tests once."""
+        items = sorted(session.items, key=_searches)
+        self.is_sound = bool(items) and passes(lambda: _run_items(items))
+        if not self.is_sound:
+            return True
+        functions = self._functions()
+        for mutant, name, code in self._mutants:
+            live = functions.get((name, code.co_firstlineno), [])
+            assert live, f"{name} is not in memory"
+            self.killed[mutant.key] = not passes(
+                lambda code=code, live=live: _run_changed(items, live, code)  # type: ignore[misc]
+            )
+        return True
+
+    def _functions(self) -> dict[tuple[str, int], list[FunctionType]]:
+        found: dict[tuple[str, int], list[FunctionType]] = {}
+        for one in gc.get_objects():
+            if isinstance(one, FunctionType) and one.__code__.co_filename == self._path:
+                key = (one.__code__.co_qualname, one.__code__.co_firstlineno)
+                found.setdefault(key, []).append(one)
+        return found
+
+
+def _run_changed(items: Sequence[Any], live: Sequence[FunctionType], code: CodeType) -> int:
+    for function in live:
+        function.__code__ = code
+    return _run_items(items)
+
+
+def _run_items(items: Sequence[Any]) -> int:
+    """1 at the first test that fails."""
+    for index, item in enumerate(items):
+        following = items[index + 1] if index + 1 < len(items) else None
+        item.session.testsfailed = 0
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if item.session.testsfailed:
+            return 1
+    return 0
+
+
+def _searches(item: Any) -> bool:
+    """Tests of hypothesis, which take longest."""
+    return hasattr(getattr(item, "obj", None), "hypothesis")
 
 
 # ---- a group
@@ -266,37 +292,76 @@ def is_excluded(mutant: Mutant, listed: Sequence[dict[str, str]]) -> bool:
     )
 
 
-def run_group(group: Group, chosen: str, *, is_again: bool) -> tuple[list[Score], list[Mutant]]:
+def run_group(group: Group, chosen: str, *, is_again: bool) -> list[Score]:
     """Every mutant of the group's files that `chosen` is part of."""
-    files = {path: tests for path, tests in group.files.items() if chosen in path}
-    scores, survivors = [], []
-    listed = exclusions()
-    for tests in dict.fromkeys(files.values()):
-        paths = [path for path in files if files[path] == tests]
-        lines = reached(tests, paths)
-        for path in paths:
-            require_control(path, tests, lines.get(path, {}))
-            score = Score(path)
-            known = _known(path, is_again)
-            for mutant in mutants_of(path, (ROOT / path).read_text()):
-                if is_excluded(mutant, listed):
-                    score.excluded += 1
-                    continue
-                is_killed = known.get(mutant.key)
-                if not is_killed:
-                    names = lines.get(path, {}).get(mutant.line) or None
-                    is_killed = not survives(mutant, tests, names)
-                    known[mutant.key] = is_killed
-                    _keep(path, known)
-                score.killed += is_killed
-                score.survived += not is_killed
-                if not is_killed:
-                    survivors.append(mutant)
-                    print(f"survived {path}:{mutant.line} {mutant.key}", flush=True)
-                    print(f"    - {mutant.before}\n    + {mutant.after}", flush=True)
-            scores.append(score)
-            print(_row(score), flush=True)
-    return scores, survivors
+    scores = []
+    for path, tests in group.files.items():
+        if chosen in path:
+            scores.append(run_file(path, tests, is_again=is_again))
+            print(_row(scores[-1]), flush=True)
+    return scores
+
+
+def run_file(path: str, tests: Sequence[str], *, is_again: bool) -> Score:
+    """Every mutant of one file."""
+    source, listed, known = (ROOT / path).read_text(), exclusions(), _known(path, is_again)
+    score = Score(path)
+    counted = []
+    for mutant in mutants_of(path, source):
+        if is_excluded(mutant, listed):
+            score.excluded += 1
+        else:
+            counted.append(mutant)
+    for mutant, is_killed in tried([one for one in counted if not known.get(one.key)], tests):
+        known[mutant.key] = is_killed
+        _keep(path, known)
+    for mutant in counted:
+        score.killed += known[mutant.key]
+        if not known[mutant.key]:
+            score.survived += 1
+            print(f"survived {path}:{mutant.line} {mutant.key}", flush=True)
+            print(f"    - {mutant.before}\n    + {mutant.after}", flush=True)
+    return score
+
+
+def tried(mutants: Sequence[Mutant], tests: Sequence[str]) -> Iterator[tuple[Mutant, bool]]:
+    """Mutants of one file with whether the tests noticed them."""
+    if not mutants:
+        return
+    path = mutants[0].path
+    source = (ROOT / path).read_text()
+    within = [(one, changed_function(one, source)) for one in mutants]
+    for mutant, found in within:
+        if found is None:
+            yield mutant, not passes(lambda mutant=mutant: by_import(mutant, tests))  # type: ignore[misc]
+    yield from exchanged(path, tests, [(one, *found) for one, found in within if found])
+
+
+def exchanged(
+    path: str, tests: Sequence[str], mutants: Sequence[tuple[Mutant, str, CodeType]]
+) -> Iterator[tuple[Mutant, bool]]:
+    """Runs them all within one session of pytest, in a child that reports through a pipe."""
+    if not mutants:
+        return
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        bench = Bench(path, mutants)
+        try:
+            run_tests(tests, [bench])
+            with os.fdopen(writer, "w") as file:
+                json.dump({"is_sound": bench.is_sound, "killed": bench.killed}, file)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        said = json.loads(file.read() or "{}")
+    os.waitpid(child, 0)
+    if not said.get("is_sound"):
+        raise SystemExit(f"the tests of {path} fail before anything is changed")
+    for mutant, _, _ in mutants:
+        yield mutant, said["killed"][mutant.key]
 
 
 def _cache_of(path: str) -> Path:
@@ -358,11 +423,11 @@ def main() -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     preload()
-    results = []
-    for group in GROUPS:
-        if options.group in group.name:
-            scores, _ = run_group(group, options.file, is_again=options.again)
-            results.append((group, scores))
+    results = [
+        (group, run_group(group, options.file, is_again=options.again))
+        for group in GROUPS
+        if options.group in group.name
+    ]
     print()
     is_good = [report(group, scores) for group, scores in results]
     return 0 if all(is_good) else 1

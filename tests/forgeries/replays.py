@@ -37,7 +37,9 @@ from tapeline.execution.admission import Rules
 from tapeline.execution.app import Verdicts
 from tapeline.execution.core import ExecutionCore
 from tapeline.execution.last_look import LastLook
+from tapeline.execution.state import ExecutionState
 from tapeline.runtime.codec import Decoder
+from tapeline.runtime.keys import KeyRing
 from tapeline.runtime.log import Raw
 from tapeline.runtime.money import MoneyService
 from tapeline.runtime.signing import seal
@@ -62,6 +64,17 @@ class Replays:
         return [key for key, count in self.sends.items() if count > 1]
 
 
+def service_of(ring: KeyRing, operators: Operators) -> MoneyService[ExecutionState]:
+    """Execution as a process wires it up."""
+    return MoneyService(
+        name="execution",
+        slot=1,
+        make_core=lambda context: ExecutionCore(context, Rules()),
+        verdict=Verdicts(ring, operators.ring).verdict,
+        check=LastLook(ring).check,
+    )
+
+
 class Replayer:
     """One execution shard, and the threads that write to it."""
 
@@ -72,19 +85,12 @@ class Replayer:
         self.broker = Broker(self._heard)
         self.seals, operators = Seals(seed), Operators(seed)
         ring = self.seals.rings[1]
-        service = MoneyService(
-            name="execution",
-            slot=1,
-            make_core=lambda context: ExecutionCore(context, Rules()),
-            verdict=Verdicts(ring, operators.ring).verdict,
-            check=LastLook(ring).check,
-        )
         vault = Vault()
         for record in (world.instrument(world.SPY), world.venue(latency_ns=0), world.account("A")):
             self.broker.publish([world.message(record, "", "world")])
         self.process = Process(
             Place(
-                service=service,
+                make_service=lambda: service_of(ring, operators),
                 watch=lambda core: ObservedCore(core, ExecutionObserver(), vault),
                 chance=self.chance,
             ),

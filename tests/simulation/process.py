@@ -14,7 +14,6 @@ from typing import Any
 
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.core import Context, MoneyCore
-from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.money import MoneyService, intake_of
 from tapeline.runtime.recovery import recover
@@ -43,7 +42,8 @@ class Death(Enum):
 class Place:
     """Where a service runs."""
 
-    service: MoneyService[Any]
+    make_service: Callable[[], MoneyService[Any]]
+    """what a start of the process wires up: nothing of it outlives the process"""
     watch: Callable[[MoneyCore[Any]], ObservedCore]
     """puts an observer beside a core"""
     chance: Random
@@ -58,8 +58,9 @@ class Process:
         self.place = place
         self.broker = broker
         self.skew_ns = 0
-        self.name = f"{place.service.name}/0"
-        self.context = Context(run_id=world.RUN, service=place.service.name, shard=0, mode="PAPER")
+        name = place.make_service().name
+        self.name = f"{name}/0"
+        self.context = Context(run_id=world.RUN, service=name, shard=0, mode="PAPER")
         self.committed_state = b""
         self.deaths = 0
         self.commits = 0
@@ -75,40 +76,38 @@ class Process:
         """Fences, recovers, and is where it was at its last commit."""
         self.epoch = self.broker.fence(self.name)
         self._snapshot_ns = self._pulse_ns = 0
-        core: Any = self.place.watch(self._core())
-        self.shard = self._new_shard(core)
+        service = self.place.make_service()
+        core: Any = self.place.watch(service.make_core(self.context))
+        self.shard = self._new_shard(core, service)
         recover(self.shard, self.broker)  # type: ignore[arg-type]
         state = self.dumped()
         if self.committed_state:
             require(state == self.committed_state, "recovery", f"{self.name} is not where it was")
         self.committed_state = state
 
-    def _core(self) -> MoneyCore[Any]:
-        return self.place.service.make_core(self.context)
+    def _new_shard(self, core: MoneyCore[Any], service: MoneyService[Any]) -> Shard[Any]:
+        def signed_and_checked(record: Any) -> Any:
+            signed = service.sign(record)
+            if service.check is not None:
+                service.check(signed)
+            return signed
 
-    def _new_shard(self, core: MoneyCore[Any]) -> Shard[Any]:
-        service = self.place.service
-        intake: Intake = intake_of(core, service, None)
         return Shard(
             core,
             self.context,
-            intake,
+            intake_of(core, service, None),
             build_id="simulated",
             partitions=world.PARTITIONS,
             slot_partition=service.slot,
-            sign=self._signed_and_checked,
+            sign=signed_and_checked,
             signed=service.signed,
         )
 
-    def _signed_and_checked(self, record: Any) -> Any:
-        signed = self.place.service.sign(record)
-        if self.place.service.check is not None:
-            self.place.service.check(signed)
-        return signed
-
     def replayed(self) -> ShardReplay:
         """The whole journal again, through `decide`, compared byte by byte."""
-        return replay_shard(self._new_shard(self._core()), self.broker)  # type: ignore[arg-type]
+        service = self.place.make_service()
+        shard = self._new_shard(service.make_core(self.context), service)
+        return replay_shard(shard, self.broker)  # type: ignore[arg-type]
 
     # ---- turns
 

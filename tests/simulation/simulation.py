@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -81,16 +81,8 @@ class Simulation:
         self.workload = Workload(self.chance, self.broker, self.seals, operators, rates or Rates())
         self.broker.now_ms = self.now_ns // world.MILLI
         self.workload.configure()
-        risk = self._risk(operators)
-        execution = self._execution(operators)
-        self.risk = Process(
-            Place(service=risk, watch=self._watched(RiskObserver), chance=self.chance),
-            self.broker,
-        )
-        self.execution = Process(
-            Place(service=execution, watch=self._watched(ExecutionObserver), chance=self.chance),
-            self.broker,
-        )
+        self.risk = self._process(lambda: self._risk(operators), RiskObserver)
+        self.execution = self._process(lambda: self._execution(operators), ExecutionObserver)
         self.deaths: dict[str, int] = {}
         self.broker_skew_ms = 0
 
@@ -116,8 +108,13 @@ class Simulation:
             check=LastLook(seals).check,
         )
 
-    def _watched(self, observer: Any) -> Any:
-        return lambda core: ObservedCore(core, observer(), self.vault)
+    def _process(self, make_service: Callable[[], MoneyService[Any]], observer: Any) -> Process:
+        place = Place(
+            make_service=make_service,
+            watch=lambda core: ObservedCore(core, observer(), self.vault),
+            chance=self.chance,
+        )
+        return Process(place, self.broker)
 
     def _on_commit(self, raws: Sequence[Raw]) -> None:
         self.audit.heard(raws)
