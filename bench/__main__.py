@@ -9,13 +9,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench import latency, replay, resources, throughput
+from bench import audit, latency, replay, resources, throughput
 from tapeline.runtime.clock import wall_ns
 
 BENCHMARKS: dict[str, Any] = {
     "throughput": throughput,
     "latency": latency,
     "replay": replay,
+    "audit": audit,
     "resources": resources,
 }
 
