@@ -9,11 +9,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench import audit, latency, replay, resources, throughput
+from bench import audit, decisions, latency, replay, resources, throughput
 from tapeline.runtime.clock import wall_ns
 
 BENCHMARKS: dict[str, Any] = {
     "throughput": throughput,
+    "decisions": decisions,
     "latency": latency,
     "replay": replay,
     "audit": audit,

@@ -276,7 +276,7 @@ def test_the_edge_of_a_correlation() -> None:
     world.hold("5", instrument_id=EWG)
     found = world.core._gathered.correlation(world.state, SPY, EWG)
     assert found is not None
-    exact = D(repr(round(found, 12)))
+    exact = found
     for limit, is_alike in ((exact, False), (exact - D("1E-12"), True)):
         edge = paired(str(limit), UP_DOWN, [100.0 + n % 5 for n in range(len(UP_DOWN))])
         edge.hold("5", instrument_id=EWG)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -11,8 +10,10 @@ from tapeline.accounting.numbers import (
     ONE,
     ZERO,
     bounded,
+    converted,
     decimal_from_float,
     divide_rounded,
+    notional,
     price_from_float,
 )
 from tapeline.contracts.agents import DecisionKind
@@ -148,7 +149,7 @@ def order_worth(question: Question, wish: Wish) -> Decimal:
     unit = unit_of(question.state, question.decision.instrument_id, base)
     assert unit is not None, "guarded by rate_known"
     price = max(unit.price, wish.limit_price or ZERO)
-    return replace(unit, price=price).value(wish.quantity)
+    return converted(notional(wish.quantity, price, unit.multiplier), unit.rate)
 
 
 def mark_fresh(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:

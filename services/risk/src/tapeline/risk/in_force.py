@@ -32,6 +32,8 @@ OF_MANDATE: Final = tuple(
     item.name for item in fields(Mandate) if item.name in LIMITS and item.name != "confidence_min"
 )
 """Limits that are fields of every mandate. Its confidence_min, a float, is one too."""
+SHOWN_DIGITS: Final = 12
+"""Correlations are compared as rounded to this many decimals."""
 NEVER_NS: Final = 2**63 - 1
 Place: TypeAlias = tuple[str, str, str]
 """account, group, instrument"""
@@ -65,7 +67,7 @@ class Gathered:
     state: RiskState | None = None
     config_count: int = -1
     by_place: dict[Place, InForce] = field(default_factory=dict)
-    by_pair: dict[tuple[str, str], tuple[History, History, float | None]] = field(
+    by_pair: dict[tuple[str, str], tuple[History, History, Decimal | None]] = field(
         default_factory=dict
     )
 
@@ -81,15 +83,16 @@ class Gathered:
                 self.by_place[place] = found
         return found
 
-    def correlation(self, state: RiskState, one: str, other: str) -> float | None:
-        """The correlation of two instruments' returns; computed once a bar."""
+    def correlation(self, state: RiskState, one: str, other: str) -> Decimal | None:
+        """The correlation of two instruments' returns, to 12 decimals; computed once a bar."""
         first, second = state.histories.get(one), state.histories.get(other)
         if first is None or second is None:
             return None
         known = self.by_pair.get((one, other))
         if known is not None and known[0] is first and known[1] is second:
             return known[2]
-        found = correlation(first, second)
+        measured = correlation(first, second)
+        found = None if measured is None else decimal_from_float(round(measured, SHOWN_DIGITS))
         self.by_pair[one, other] = (first, second, found)
         return found
 

@@ -10,7 +10,6 @@ from typing import Final
 
 from tapeline.accounting.numbers import (
     bounded,
-    decimal_from_float,
     divide_rounded,
     price_from_float,
 )
@@ -20,9 +19,6 @@ from tapeline.risk.hours import sessions_of
 from tapeline.risk.question import Question, Refusal, Wish, seconds
 from tapeline.risk.state import AccountState
 from tapeline.risk.worth import Worth, combined
-
-SHOWN_DIGITS: Final = 12
-"""Correlations are compared as rounded to this many decimals."""
 
 
 def in_session(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
@@ -121,28 +117,50 @@ def not_alike(question: Question, wish: Wish, _worth: Worth | None) -> Refusal |
         return None
     account, instrument_id = question.account, question.decision.instrument_id
     assert account is not None
-    for other in sorted({*account.ledger.lines, *account.reserves}):
-        signs = () if other == instrument_id else _directions(account, other)
-        if not signs:
-            continue
-        together = question.gathered.correlation(question.state, instrument_id, other)
-        if together is None:
-            return Refusal(
-                code=DenialCode.CORRELATION,
-                reason=f"The correlation with {other}, which is held or on order, is not known: "
-                f"it takes {BARS_MIN} bars that both have.",
-                limit=limit,
-            )
-        worst = max(together * wish.sign * sign for sign in signs)
-        measured = decimal_from_float(round(worst, SHOWN_DIGITS))
-        if measured > limit:
-            return Refusal(
-                code=DenialCode.CORRELATION,
-                reason=f"It moves like {other}, which is held or on order.",
-                measured=bounded(measured),
-                limit=limit,
-            )
-    return None
+    others = [name for name in account.ledger.lines if name != instrument_id]
+    others += [
+        name
+        for name in account.reserves
+        if name != instrument_id and name not in account.ledger.lines
+    ]
+    alike = [name for name in others if _may_be_alike(question, name, limit)]
+    # In the order of their names: that of the maps is another one after a recovery.
+    found = (_alike(question, wish, account, (name, limit)) for name in sorted(alike))
+    return next((refusal for refusal in found if refusal is not None), None)
+
+
+def _may_be_alike(question: Question, other: str, limit: Decimal) -> bool:
+    together = _together(question, other)
+    return together is None or abs(together) > limit
+
+
+def _together(question: Question, other: str) -> Decimal | None:
+    return question.gathered.correlation(question.state, question.decision.instrument_id, other)
+
+
+def _alike(
+    question: Question, wish: Wish, account: AccountState, against: tuple[str, Decimal]
+) -> Refusal | None:
+    other, limit = against
+    signs, together = _directions(account, other), _together(question, other)
+    if not signs:
+        return None
+    if together is None:
+        return Refusal(
+            code=DenialCode.CORRELATION,
+            reason=f"The correlation with {other}, which is held or on order, is not known: "
+            f"it takes {BARS_MIN} bars that both have.",
+            limit=limit,
+        )
+    worst = max(together * wish.sign * sign for sign in signs)
+    if worst <= limit:
+        return None
+    return Refusal(
+        code=DenialCode.CORRELATION,
+        reason=f"It moves like {other}, which is held or on order.",
+        measured=bounded(worst),
+        limit=limit,
+    )
 
 
 def _directions(account: AccountState, instrument_id: str) -> tuple[int, ...]:

@@ -7,14 +7,13 @@ others leave nothing behind.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.contracts.risk import Denial, DenialCode
 from tapeline.risk.in_force import InForce
-from tapeline.risk.state import MANUAL, NO_PACE, Pace, RiskState
+from tapeline.risk.state import MANUAL, Pace, RiskState
 
 SECOND_NS: Final = 1_000_000_000
 DAY_NS: Final = 86_400 * SECOND_NS
@@ -30,14 +29,21 @@ def instrument_key(account_id: str, instrument_id: str) -> str:
     return f"{account_id}//{instrument_id}"
 
 
-def looked_at_count(pace: Pace, now_ns: int) -> int:
+def looked_at_count(pace: Pace | None, now_ns: int) -> int:
     """Decisions looked at in the second that ends now; one that is a second old has left it."""
-    return sum(count for at_ns, count in pace.looked_at if now_ns - at_ns < SECOND_NS)
+    if pace is None:
+        return 0
+    found = pace.looked_at_count
+    for at_ns, count in pace.looked_at:
+        if now_ns - at_ns < SECOND_NS:
+            break
+        found -= count
+    return found
 
 
-def entry_count(pace: Pace, now_ns: int) -> int:
+def entry_count(pace: Pace | None, now_ns: int) -> int:
     """Entries on the UTC day of now."""
-    return pace.entry_count if pace.day == now_ns // DAY_NS else 0
+    return 0 if pace is None or pace.day != now_ns // DAY_NS else pace.entry_count
 
 
 def note_answer(state: RiskState, record: ApprovedOrder | Denial) -> None:
@@ -56,13 +62,22 @@ def note_answer(state: RiskState, record: ApprovedOrder | Denial) -> None:
 
 
 def _look(state: RiskState, key: str, now_ns: int) -> None:
-    pace = state.paces.get(key, NO_PACE)
+    pace = _pace(state, key)
     kept = pace.looked_at
+    pace.looked_at_count += 1
     if kept and kept[-1][0] == now_ns:
-        kept = (*kept[:-1], (now_ns, kept[-1][1] + 1))
-    else:
-        kept = (*[item for item in kept if now_ns - item[0] < SECOND_NS], (now_ns, 1))
-    state.paces[key] = replace(pace, looked_at=kept)
+        kept[-1] = (now_ns, kept[-1][1] + 1)
+        return
+    kept.append((now_ns, 1))
+    while now_ns - kept[0][0] >= SECOND_NS:
+        pace.looked_at_count -= kept.pop(0)[1]
+
+
+def _pace(state: RiskState, key: str) -> Pace:
+    found = state.paces.get(key)
+    if found is None:
+        found = state.paces[key] = Pace()
+    return found
 
 
 def note_entry(state: RiskState, approved: ApprovedOrder) -> None:
@@ -74,9 +89,9 @@ def note_entry(state: RiskState, approved: ApprovedOrder) -> None:
         instrument_key(order.account_id, order.instrument_id),
     )
     for key in keys:
-        pace = state.paces.get(key, NO_PACE)
-        count = entry_count(pace, now_ns) + 1
-        state.paces[key] = replace(pace, entry_ns=now_ns, day=now_ns // DAY_NS, entry_count=count)
+        pace = _pace(state, key)
+        pace.entry_count = entry_count(pace, now_ns) + 1
+        pace.entry_ns, pace.day = now_ns, now_ns // DAY_NS
 
 
 # ---- the same order again

@@ -8,7 +8,7 @@ from typing import Final
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk import pace
 from tapeline.risk.question import Question, Refusal, Wish, seconds
-from tapeline.risk.state import NO_PACE, Pace
+from tapeline.risk.state import Pace
 from tapeline.risk.worth import Worth
 
 
@@ -37,8 +37,8 @@ def order_rate(question: Question) -> Refusal | None:
     return None
 
 
-def _pace(question: Question, key: str) -> Pace:
-    return question.state.paces.get(key, NO_PACE)
+def _pace(question: Question, key: str) -> Pace | None:
+    return question.state.paces.get(key)
 
 
 # ---- for what opens or enlarges
@@ -59,10 +59,10 @@ def cooled_down(question: Question, _wish: Wish, _worth: Worth | None) -> Refusa
             "of the group",
         ),
     ):
-        limit, entry_ns = question.limit(name), _pace(question, key).entry_ns
-        if limit is None or entry_ns is None:
+        limit, found = question.limit(name), _pace(question, key)
+        if limit is None or found is None or found.entry_ns is None:
             continue
-        passed_ns = question.now_ns - entry_ns
+        passed_ns = question.now_ns - found.entry_ns
         if passed_ns < limit:
             return Refusal(
                 code=DenialCode.COOLDOWN,

@@ -103,10 +103,8 @@ def _by_kelly(question: Question, wish: Wish, sizing: Sizing) -> Decimal | Refus
     payoff = _payoff(question, wish) or sizing.payoff_ratio
     if not payoff:
         return _unknown("Kelly's rule needs protective levels on both sides, or a payoff ratio.")
-    win = decimal_from_float(question.decision.confidence)
-    edge = divide_rounded(
-        quantize_money(converted(payoff, win) - (ONE - win)), quantize_money(payoff)
-    )
+    win = quantize_money(decimal_from_float(question.decision.confidence))
+    edge = divide_rounded(converted(payoff, win) - (ONE - win), payoff)
     assert sizing.kelly_fraction is not None
     return min(max(converted(edge, sizing.kelly_fraction), ZERO), ONE)
 

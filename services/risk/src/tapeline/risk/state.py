@@ -1,8 +1,8 @@
 """What risk knows: configuration, books, reservations, marks, switches.
 
 `RiskState` is changed in place by `evolve`, because marks and open orders come by the thousand;
-everything in its maps is a value. A driver never keeps an older state, and `decide` changes
-nothing. Decimals are kept with exactly 18 places, so that equal states have equal bytes.
+but for paces, everything in its maps is a value. A driver never keeps an older state, and `decide`
+changes nothing. Decimals are kept with exactly 18 places, so that equal states have equal bytes.
 """
 
 from __future__ import annotations
@@ -103,21 +103,21 @@ class AccountState:
         return self.reserves.get(instrument_id, {}).get(group_id, NOTHING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Pace:
-    """How fast an account, a group of it, or the account in one instrument has been."""
+    """How fast an account, a group of it, or the account in one instrument has been. Changed in
+    place: thousands of decisions a second go through it."""
 
-    looked_at: tuple[tuple[int, int], ...] = ()
+    looked_at: list[tuple[int, int]] = field(default_factory=list)
     """(session time, number) of the decisions looked at in the second before the last one"""
+    looked_at_count: int = 0
+    """their sum"""
     entry_ns: int | None = None
     """session time of the last entry approved"""
     day: int = 0
     """UTC day of that, counted from 1970"""
     entry_count: int = 0
     """entries on that day"""
-
-
-NO_PACE: Final = Pace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,10 +137,14 @@ def worth_of(state: RiskState, account: AccountState) -> Worth | None:
         total = combined(reserves)
         largest = max(abs(signed + total.buying), abs(signed - total.selling))
         worst[instrument_id] = unit.value(largest)
-        opening += unit.value(total.opening_buying + total.opening_selling)
         cost += converted(total.opening_cost, unit.rate)
-        buying += unit.value(total.buying)
-        selling += unit.value(total.selling)
+        # Most lines have orders on one side alone: a figure of nothing need not be worked out.
+        if total.opening_buying or total.opening_selling:
+            opening += unit.value(total.opening_buying + total.opening_selling)
+        if total.buying:
+            buying += unit.value(total.buying)
+        if total.selling:
+            selling += unit.value(total.selling)
     return Worth(
         cash=cash,
         nav=cash + net,
