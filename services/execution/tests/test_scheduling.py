@@ -421,6 +421,23 @@ def test_a_short_is_protected_on_the_other_sides() -> None:
     assert tick(driver, 2, 106.0)[0] == "STOP_LOSS fill 10 @ 106.11"
 
 
+def test_a_flip_is_protected_for_what_it_opens_only() -> None:
+    driver = ready(participation_max=dec(1))
+    driver.step(approved(order("before", quantity=dec(4), side=Side.SELL)))
+    tick(driver, 1, 100.0, 4.0)
+    flip = changed(bracket(limit(price="101", quantity=dec(10)), "", "95"), 1, quantity=dec(6))
+    driver.step(flip)
+    assert tick(driver, 2, 100.0, 4.0) == ["fill 4 @ 100.1", "whole PARTIALLY_FILLED"]
+    assert tick(driver, 3, 100.0, 1.0)[2:] == [
+        "STOP_LOSS-1 SUBMITTED SUBMIT 1",
+        "STOP_LOSS-1 ACCEPTED",
+    ]
+    assert tick(driver, 4, 100.0, 5.0)[2:] == [
+        "STOP_LOSS-1 ACCEPTED AMEND 6",
+        "STOP_LOSS-1 ACCEPTED AMENDED",
+    ]
+
+
 # ---- what does not hold together
 
 

@@ -96,6 +96,7 @@ def mandate(account_id: str = ACCOUNT, **changes: Any) -> Mandate:
         "drawdown_max": D("0.10"),
         "approval_ttl_ns": 5 * SECOND,
         "allows_short": False,
+        "order_types": ("BRACKET",),
         "version": 1,
     }
     return Mandate(**{**values, **changes})

@@ -240,9 +240,9 @@ def test_stop_orders_are_not_permitted(order_type: OrderType) -> None:
     refused(desk(), asked, DenialCode.ORDER_TYPE_NOT_PERMITTED)
 
 
-def test_amendments_are_not_permitted() -> None:
+def test_an_amendment_of_nothing_is_denied() -> None:
     asked = decision(kind=DecisionKind.AMEND, client_order_id="x")
-    refused(desk(), asked, DenialCode.ORDER_TYPE_NOT_PERMITTED)
+    refused(desk(), asked, DenialCode.ORDER_UNKNOWN)
 
 
 @pytest.mark.parametrize(

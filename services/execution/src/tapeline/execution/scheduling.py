@@ -23,6 +23,7 @@ from tapeline.contracts.orders import (
     CommandKind,
     OrderStatus,
     OrderUpdate,
+    ScheduledChild,
     VenueCommand,
 )
 from tapeline.execution import admission, amendments, life_cycle
@@ -316,7 +317,7 @@ def _protect_step(talk: Transcript, desk: Desk, parent: ParentOrder) -> bool:
             continue
         name = child_id(desk.context, parent, index)
         others = sum((filled for leg, filled in parent.legs_filled.items() if leg != name), ZERO)
-        wanted = fixed(min(parent.filled_quantity - others, child.quantity))
+        wanted = fixed(_opened(parent, child) - others)
         leg = talk.state.orders.get(name)
         if leg is not None:
             is_waiting = True
@@ -335,6 +336,12 @@ def _protect_step(talk: Transcript, desk: Desk, parent: ParentOrder) -> bool:
         return False
     _finish(talk, parent, None)
     return True
+
+
+def _opened(parent: ParentOrder, child: ScheduledChild) -> Decimal:
+    """How much of what was filled a leg protects: an order that flips a position closes first."""
+    closing = parent.approved.order.quantity - child.quantity
+    return min(max(parent.filled_quantity - closing, ZERO), child.quantity)
 
 
 def _adjust(

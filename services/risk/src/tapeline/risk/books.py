@@ -14,10 +14,20 @@ from tapeline.contracts.accounts import (
     FundingPayment,
     PositionCorrection,
 )
-from tapeline.contracts.orders import ApprovedOrder, Fill, Order, OrderAction, OrderUpdate, Side
+from tapeline.contracts.orders import (
+    ApprovedOrder,
+    ChildRole,
+    Fill,
+    Order,
+    OrderAction,
+    OrderUpdate,
+    Side,
+)
 from tapeline.risk.state import NOTHING, AccountState, OpenOrder, RiskState
 from tapeline.risk.worth import rate_of
 
+PROTECTIVE: Final = (ChildRole.TAKE_PROFIT, ChildRole.STOP_LOSS)
+"""Roles of the legs that close what their order opened."""
 SNAPSHOT_GAP_NS: Final = 1_000_000_000
 """At most one PortfolioSnapshot a second and account."""
 LOOK_AGAIN_NS: Final = 10_000_000_000
@@ -35,8 +45,8 @@ def closable(account: AccountState, group_id: str, instrument_id: str, side: Sid
 
 
 def reservation_price(order: Order) -> Decimal:
-    """The worse of the mark and the limit: what the order may cost."""
-    return max(order.arrival_price, order.limit_price or ZERO)
+    """The worst of mark, limit and stop: what the order may cost."""
+    return max(order.arrival_price, order.limit_price or ZERO, order.stop_price or ZERO)
 
 
 def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> Decimal:
@@ -49,16 +59,21 @@ def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> Decimal:
     quantity = fixed(order.quantity)
     against = closable(account, order.group_id, order.instrument_id, order.side)
     opening = max(quantity - against, ZERO)
-    state.open_orders[approved.approval.approval_id] = OpenOrder(
-        order=order, remaining=quantity, opening=opening
+    open_order = OpenOrder(
+        order=order,
+        remaining=quantity,
+        opening=opening,
+        price=reservation_price(order),
+        is_scheduled=approved.approval.schedule is not None,
     )
+    state.open_orders[approved.approval.approval_id] = open_order
     state.approval_ids[order.client_order_id] = approved.approval.approval_id
     account = replace(
         account,
         open_order_count=account.open_order_count + 1,
         approved_count=account.approved_count + 1,
     )
-    account = _reserved(state, account, order, (quantity, opening))
+    account = reserved(state, account, open_order, (quantity, opening))
     state.accounts[order.account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
     return opening
 
@@ -99,7 +114,9 @@ def fill(state: RiskState, record: Fill, now_ns: int) -> None:
     state.fill_prices[record.instrument_id] = fixed(record.price)
     account = replace(account, ledger=ledger)
     open_order = state.open_orders.get(record.approval_id)
-    if open_order is not None:
+    if open_order is not None and record.role in PROTECTIVE:
+        _protected(state, record, open_order)
+    elif open_order is not None:
         filled = fixed(open_order.filled + record.quantity)
         left = max(open_order.remaining - record.quantity, ZERO)
         account = _shrunk(
@@ -114,10 +131,13 @@ def end(state: RiskState, record: OrderUpdate, now_ns: int) -> None:
     open_order = state.open_orders.get(record.approval_id)
     if account is None or open_order is None or open_order.has_ended or not record.is_terminal:
         return
+    announced = record.protective_filled_quantity or ZERO
+    protective_left = max(fixed(announced - open_order.protective_filled), ZERO)
+    open_order = replace(open_order, has_ended=True, protective_left=protective_left)
     outstanding = max(record.filled_quantity - open_order.filled, ZERO)
     left = min(open_order.remaining, fixed(outstanding))
     account = replace(account, open_order_count=account.open_order_count - 1)
-    account = _shrunk(state, account, record.approval_id, replace(open_order, has_ended=True), left)
+    account = _shrunk(state, account, record.approval_id, open_order, left)
     state.accounts[record.account_id] = changed(account, now_ns)
 
 
@@ -186,22 +206,37 @@ def _shrunk(
     before = state.open_orders[approval_id]
     opening = min(open_order.opening, left)
     freed = (left - before.remaining, opening - before.opening)
-    if open_order.has_ended and not left:
+    _keep(state, approval_id, replace(open_order, remaining=left, opening=opening))
+    return reserved(state, account, open_order, freed)
+
+
+def _keep(state: RiskState, approval_id: str, open_order: OpenOrder) -> None:
+    """An order is forgotten when it has ended and all fills that it announced have come."""
+    if open_order.has_ended and not open_order.remaining and not open_order.protective_left:
         del state.open_orders[approval_id]
         state.approval_ids.pop(open_order.order.client_order_id, None)
     else:
-        state.open_orders[approval_id] = replace(open_order, remaining=left, opening=opening)
-    return _reserved(state, account, open_order.order, freed)
+        state.open_orders[approval_id] = open_order
 
 
-def _reserved(
-    state: RiskState, account: AccountState, order: Order, change: tuple[Decimal, Decimal]
+def _protected(state: RiskState, record: Fill, open_order: OpenOrder) -> None:
+    """Notes a fill of a protective leg: it closes what was opened and had nothing reserved."""
+    open_order = replace(
+        open_order,
+        protective_filled=fixed(open_order.protective_filled + record.quantity),
+        protective_left=max(fixed(open_order.protective_left - record.quantity), ZERO),
+    )
+    _keep(state, record.approval_id, open_order)
+
+
+def reserved(
+    state: RiskState, account: AccountState, open_order: OpenOrder, change: tuple[Decimal, Decimal]
 ) -> AccountState:
-    """The account with a line's reservation changed by (quantity, opening part)."""
-    quantity, opening = change
+    """The account with a line's reservation changed by (quantity, opening part) of an order."""
+    order, (quantity, opening) = open_order.order, change
     old = account.reserve(order.group_id, order.instrument_id)
     multiplier = _multiplier(state, order.instrument_id)
-    cost = notional(opening, reservation_price(order), multiplier)
+    cost = notional(opening, open_order.price, multiplier)
     if order.side is Side.BUY:
         new = replace(
             old,

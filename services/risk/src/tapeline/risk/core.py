@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import ClassVar
 
 from tapeline.accounting.numbers import exact
@@ -45,6 +46,7 @@ from tapeline.contracts.risk import (
     TradingStateChanged,
 )
 from tapeline.risk import (
+    amended,
     books,
     config_book,
     decisions,
@@ -56,7 +58,7 @@ from tapeline.risk import (
 )
 from tapeline.risk.answers import Scribe
 from tapeline.risk.in_force import Gathered
-from tapeline.risk.state import RiskState, dump, load
+from tapeline.risk.state import OpenOrder, RiskState, dump, load
 from tapeline.risk.worth import (
     FUTURE_TOLERANCE_NS,
     MARK_PRICE_MAX,
@@ -214,6 +216,7 @@ class RiskCore:
                 books.fill(state, record, now_ns)
             case OrderUpdate():
                 books.end(state, record, now_ns)
+                amended.answered(state, record, now_ns)
                 venue_trust.updated(state, record)
             case VenueDrift():
                 venue_trust.drifted(state, record)
@@ -255,6 +258,8 @@ class RiskCore:
         opening = books.approve(state, approved, approved.ts_init_ns)
         if approved.action is OrderAction.CANCEL:
             return
+        if approved.action is OrderAction.AMEND:
+            amended.asked(state, approved, approved.ts_init_ns)
         pace.note_answer(state, approved)
         if opening:
             pace.note_entry(state, approved)
@@ -354,13 +359,20 @@ def _unexpected(state: RiskState, scribe: Scribe, record: Fill | OrderUpdate) ->
         return (scribe.incident("critical", "ACCOUNT_NOT_HERE", reason),)
     if isinstance(record, Fill):
         known = state.open_orders.get(record.approval_id)
-        if known is None or record.quantity > known.remaining:
+        if known is None or record.quantity > _fillable(known, record):
             reason = (
                 f"Fill {record.fill_id} of {record.quantity:f} is above what is open "
                 f"under approval {record.approval_id}; it was booked."
             )
             return (scribe.incident("critical", "FILL_NOT_APPROVED", reason),)
     return ()
+
+
+def _fillable(known: OpenOrder, record: Fill) -> Decimal:
+    """How much may still be filled: of the order what is reserved, of its legs what it opened."""
+    if record.role in books.PROTECTIVE:
+        return known.filled - known.protective_filled
+    return known.remaining
 
 
 def _unreadable(scribe: Scribe, event: Input) -> Sequence[Output]:

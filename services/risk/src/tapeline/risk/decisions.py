@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account
 from tapeline.contracts.orders import Order, OrderAction
 from tapeline.contracts.risk import DenialCode
-from tapeline.risk import guards, limits, sizing
+from tapeline.risk import amended, guards, limits, sizing
 from tapeline.risk.answers import Scribe, cause_of
 from tapeline.risk.entry_guards import ENTRY_GUARDS
 from tapeline.risk.in_force import Gathered
+from tapeline.risk.pace_guards import PACE_GUARDS, order_rate
 from tapeline.risk.question import Question, Refusal, Wish, question_of
 from tapeline.risk.routes import venue_symbol
+from tapeline.risk.schedules import plan
 from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined, worth_of
 from tapeline.runtime.core import Input, Output
@@ -62,6 +66,8 @@ def answer(
     question = question_of(state, scribe.context, event, gathered)
     if decision.kind is DecisionKind.CANCEL:
         return (_cancel(question, scribe),)
+    if decision.kind is DecisionKind.AMEND:
+        return _amend(question, scribe)
     for guard in guards.DECISION_GUARDS:
         refusal = guard(question)
         if refusal is not None:
@@ -71,6 +77,8 @@ def answer(
         return (scribe.denied(decision, sized),)
     wish, reduced, asked = sized
     approved = _approved(question, scribe, wish)
+    if isinstance(approved, Refusal):
+        return (scribe.denied(decision, approved),)
     if reduced is None:
         return (approved,)
     return (approved, scribe.reduced(decision, reduced, asked.quantity, wish.quantity))
@@ -112,6 +120,8 @@ def _needs_worth(question: Question) -> bool:
 def _entry(question: Question, wish: Wish, worth: Worth | None) -> tuple[Wish, Refusal | None]:
     """The wish with what may be opened of it, and what stood in the way."""
     for guard in ENTRY_GUARDS:
+        if question.is_amendment and guard in PACE_GUARDS:
+            continue
         refusal = guard(question, wish, worth)
         if refusal is not None:
             return wish.without_opening(), refusal
@@ -119,9 +129,10 @@ def _entry(question: Question, wish: Wish, worth: Worth | None) -> tuple[Wish, R
     return limits.fitted(question, wish, worth)
 
 
-def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output:
-    decision, mandate = question.decision, question.mandate
+def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output | Refusal:
+    decision, mandate, instrument = question.decision, question.mandate, question.instrument
     assert mandate is not None
+    assert instrument is not None
     cause = cause_of(decision)
     approval = scribe.approval(
         cause, decision.decision_id, decision.account_id, mandate.approval_ttl_ns
@@ -137,7 +148,7 @@ def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output:
         order_type=wish.order_type,
         quantity=fixed(wish.quantity),
         limit_price=wish.limit_price,
-        stop_price=None,
+        stop_price=wish.stop_price,
         time_in_force=decision.time_in_force,
         expire_time_ns=decision.expire_time_ns,
         is_reduce_only=decision.is_reduce_only or _reduces_account(question, wish),
@@ -146,6 +157,15 @@ def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output:
         stop_loss_price=decision.stop_loss_price if is_entry else None,
         arrival_price=sizing.own_price(question),
         venue_symbol=_symbol(question),
+    )
+    planned = plan(decision, order, approval, wish.opening, instrument.lot_size)
+    if isinstance(planned, Refusal):
+        return planned
+    approval = replace(
+        approval,
+        schedule=planned.schedule,
+        child_count=planned.child_count,
+        last_send_ns=planned.last_send_ns,
     )
     return scribe.approved(sizing.action_of(question, wish), order, approval)
 
@@ -180,11 +200,7 @@ def _cancel(question: Question, scribe: Scribe) -> Output:
             return scribe.denied(decision, refusal)
     target = _target(question)
     if target is None:
-        unknown = Refusal(
-            code=DenialCode.ORDER_UNKNOWN,
-            reason=f"Order {decision.client_order_id or '(none)'} is not open for this group.",
-        )
-        return scribe.denied(decision, unknown)
+        return scribe.denied(decision, _unknown(decision))
     mandate = question.mandate
     ttl_ns = scribe.ttl_ns if mandate is None else mandate.approval_ttl_ns
     approval = scribe.approval(
@@ -193,11 +209,68 @@ def _cancel(question: Question, scribe: Scribe) -> Output:
     return scribe.approved(OrderAction.CANCEL, target.order, approval)
 
 
+def _unknown(decision: Decision) -> Refusal:
+    return Refusal(
+        code=DenialCode.ORDER_UNKNOWN,
+        reason=f"Order {decision.client_order_id or '(none)'} is not open for this group.",
+    )
+
+
+# ---- amendments
+
+
+def _amend(question: Question, scribe: Scribe) -> tuple[Output, ...]:
+    """New terms for an open order, which passes the ladder again for all that is left of it, as if
+    it were not there yet; what is already filled stays out of it."""
+    decision = question.decision
+    first = (order_rate, guards.account_known, guards.author_verified, guards.key_present)
+    for guard in first:
+        refusal = guard(question)
+        if refusal is not None:
+            return (scribe.denied(decision, refusal),)
+    target = _target(question)
+    if target is None:
+        return (scribe.denied(decision, _unknown(decision)),)
+    order = amended.terms(target.order, decision)
+    fault = amended.fault(target, order)
+    if fault:
+        refusal = Refusal(code=DenialCode.AMENDMENT, reason=fault)
+        return (scribe.denied(decision, refusal),)
+    again = amended.question_again(question, target, order)
+    for decision_guard in guards.DECISION_GUARDS:
+        refusal = decision_guard(again)
+        if refusal is not None:
+            return (scribe.denied(decision, refusal),)
+    if amended.is_only_less(target.order, order):
+        return (_amended(question, scribe, order),)
+    sized = _sized(again)
+    if isinstance(sized, Refusal):
+        return (scribe.denied(decision, sized),)
+    wish, reduced, asked = sized
+    order = replace(order, quantity=fixed(target.filled + wish.quantity))
+    approved = _amended(question, scribe, order)
+    if reduced is None:
+        return (approved,)
+    return (approved, scribe.reduced(decision, reduced, asked.quantity, wish.quantity))
+
+
+def _amended(question: Question, scribe: Scribe, order: Order) -> Output:
+    decision, mandate = question.decision, question.mandate
+    assert mandate is not None
+    approval = scribe.approval(
+        cause_of(decision), decision.decision_id, decision.account_id, mandate.approval_ttl_ns
+    )
+    return scribe.approved(OrderAction.AMEND, order, approval)
+
+
 def _target(question: Question) -> OpenOrder | None:
     decision, state = question.decision, question.state
     approval_id = state.approval_ids.get(decision.client_order_id or "", "")
     target = state.open_orders.get(approval_id)
-    if target is None or target.has_ended or target.remaining <= ZERO:
+    if target is None or target.has_ended:
+        return None
+    # Behind the end of a protected entry its legs can still be taken off.
+    if target.remaining <= ZERO and not target.is_scheduled:
         return None
     if target.order.account_id != decision.account_id:
         return None

@@ -215,7 +215,7 @@ def levels_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal
     decision, mark = question.decision, question.mark
     assert mark is not None
     price = price_from_float(mark.price)
-    entry = price if wish.limit_price is None else wish.limit_price
+    entry = wish.limit_price or wish.stop_price or price
     farthest = question.required("protective_distance_max")
     levels = (("take profit", decision.take_profit_price, wish.sign),)
     for name, level, side in (*levels, ("stop loss", decision.stop_loss_price, -wish.sign)):

@@ -19,11 +19,11 @@ from tapeline.accounting.numbers import (
     is_multiple,
     price_from_float,
 )
-from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.config import GroupKind
-from tapeline.contracts.orders import Mode, OrderType, TimeInForce
+from tapeline.contracts.orders import Mode
 from tapeline.contracts.risk import DenialCode, TradingState
-from tapeline.risk import venue_trust
+from tapeline.risk import order_terms, venue_trust
 from tapeline.risk.entry_guards import mark_fresh
 from tapeline.risk.pace_guards import order_rate
 from tapeline.risk.question import Question, Refusal, Wish, seconds
@@ -158,53 +158,19 @@ def route_known(question: Question) -> Refusal | None:
 
 def well_formed(question: Question) -> Refusal | None:
     """What the kind of decision needs must be there."""
-    lacking = _lacking(question.decision, question.now_ns)
+    lacking = order_terms.lacking(question.decision, question.now_ns)
     return Refusal(code=DenialCode.MALFORMED, reason=lacking) if lacking else None
-
-
-def _lacking(decision: Decision, now_ns: int) -> str:
-    if decision.kind is DecisionKind.TARGET_WEIGHT and decision.target_weight is None:
-        return "A target weight is missing."
-    if decision.kind is DecisionKind.ORDER and None in (decision.side, decision.quantity):
-        return "An order needs side and quantity."
-    if decision.order_type is OrderType.LIMIT and decision.limit_price is None:
-        return "A limit order needs a limit price."
-    if not 0.0 <= decision.confidence <= 1.0:
-        return f"Confidence {decision.confidence} is not between 0 and 1."
-    if decision.time_in_force is TimeInForce.GTD and (decision.expire_time_ns or 0) <= now_ns:
-        return "An order good till a date needs one that is to come."
-    if decision.is_post_only and (
-        decision.order_type is OrderType.MARKET
-        or decision.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
-    ):
-        return "A post-only order cannot be a market order, IOC or FOK."
-    return ""
-
-
-def type_permitted(question: Question) -> Refusal | None:
-    """Market and limit orders; amendments and stops are not carried out."""
-    decision = question.decision
-    if decision.kind is DecisionKind.AMEND:
-        return Refusal(
-            code=DenialCode.ORDER_TYPE_NOT_PERMITTED,
-            reason="Amending is not supported; cancel and order anew.",
-        )
-    if decision.order_type not in (OrderType.MARKET, OrderType.LIMIT):
-        return Refusal(
-            code=DenialCode.ORDER_TYPE_NOT_PERMITTED,
-            reason=f"{decision.order_type.value} orders are not supported.",
-        )
-    return None
 
 
 def numbers_positive(question: Question) -> Refusal | None:
     """Quantities and prices are above zero."""
     decision = question.decision
-    is_limit = decision.order_type is OrderType.LIMIT
-    is_order = decision.kind is DecisionKind.ORDER
+    order_type, is_order = decision.order_type, decision.kind is DecisionKind.ORDER
     checked = {
         "quantity": decision.quantity if is_order else None,
-        "limit_price": decision.limit_price if is_limit else None,
+        "limit_price": decision.limit_price if order_type in order_terms.LIMITED else None,
+        "stop_price": decision.stop_price if order_type in order_terms.STOPS else None,
+        "visible_quantity": decision.visible_quantity,
         "take_profit_price": decision.take_profit_price,
         "stop_loss_price": decision.stop_loss_price,
     }
@@ -251,7 +217,7 @@ DECISION_GUARDS: Final[tuple[DecisionGuard, ...]] = (
     instrument_known,
     key_present,
     route_known,
-    type_permitted,
+    order_terms.type_permitted,
     well_formed,
     numbers_positive,
     decision_fresh,
@@ -262,7 +228,7 @@ DECISION_GUARDS: Final[tuple[DecisionGuard, ...]] = (
 
 
 def inside_collar(question: Question, wish: Wish) -> Refusal | None:
-    """A limit price near our own mark, which must be fresh for that."""
+    """A limit price near our own, fresh mark; that of a stop order near its stop."""
     if wish.limit_price is None:
         return None
     stale = mark_fresh(question, wish, None)
@@ -270,31 +236,66 @@ def inside_collar(question: Question, wish: Wish) -> Refusal | None:
         return stale
     mark = question.mark
     assert mark is not None
-    price = price_from_float(mark.price)
+    price = price_from_float(mark.price) if wish.stop_price is None else wish.stop_price
     collar = question.required("price_collar")
     distance = abs(wish.limit_price - price)
     if distance > collar * price:
         return Refusal(
             code=DenialCode.PRICE_COLLAR,
-            reason="The limit price is too far from the mark, as a fraction of it.",
+            reason="The limit price is too far from the mark or the stop, as a fraction of it.",
             measured=bounded(divide_rounded(distance, price)),
             limit=collar,
         )
     return None
 
 
-def on_tick(question: Question, wish: Wish) -> Refusal | None:
-    """A limit price that the venue can quote."""
-    assert question.instrument is not None
-    tick_size = question.instrument.tick_size
-    if wish.limit_price is not None and not is_multiple(wish.limit_price, tick_size):
+def stop_sane(question: Question, wish: Wish) -> Refusal | None:
+    """A stop that the market has yet to reach, and not absurdly far away. What opens is held to the
+    price collar, what only closes to the largest distance of a protective level."""
+    if wish.stop_price is None:
+        return None
+    stale = mark_fresh(question, wish, None)
+    if stale is not None:
+        return stale
+    mark = question.mark
+    assert mark is not None
+    price = price_from_float(mark.price)
+    distance = (wish.stop_price - price) * wish.sign
+    if distance <= 0:
         return Refusal(
-            code=DenialCode.TICK_SIZE,
-            reason="The limit price is not a multiple of the tick.",
-            measured=wish.limit_price,
-            limit=tick_size,
+            code=DenialCode.STOP_PRICE,
+            reason="The market has passed the stop price already.",
+            measured=wish.stop_price,
+            limit=price,
+        )
+    farthest = question.required("price_collar" if wish.opening else "protective_distance_max")
+    if distance > farthest * price:
+        return Refusal(
+            code=DenialCode.STOP_PRICE,
+            reason="The stop price is too far from the mark, as a fraction of it.",
+            measured=bounded(divide_rounded(distance, price)),
+            limit=farthest,
         )
     return None
 
 
-ORDER_GUARDS: Final[tuple[OrderGuard, ...]] = (inside_collar, on_tick)
+def on_tick(question: Question, wish: Wish) -> Refusal | None:
+    """Prices that the venue can quote."""
+    assert question.instrument is not None
+    decision, tick_size = question.decision, question.instrument.tick_size
+    prices = {"limit price": wish.limit_price, "stop price": wish.stop_price}
+    if wish.opening:
+        prices["take profit"] = decision.take_profit_price
+        prices["stop loss"] = decision.stop_loss_price
+    for name, price in prices.items():
+        if price is not None and not is_multiple(price, tick_size):
+            return Refusal(
+                code=DenialCode.TICK_SIZE,
+                reason=f"The {name} is not a multiple of the tick.",
+                measured=price,
+                limit=tick_size,
+            )
+    return None
+
+
+ORDER_GUARDS: Final[tuple[OrderGuard, ...]] = (stop_sane, inside_collar, on_tick)

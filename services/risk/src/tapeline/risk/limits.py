@@ -7,7 +7,7 @@ end. The quantity is cut to the tightest; it is never raised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from tapeline.accounting.exposure import Unit
@@ -46,14 +46,7 @@ def fitted(question: Question, wish: Wish, worth: Worth) -> tuple[Wish, Refusal 
         return wish, None
     # In lots for the whole order: what closes may be an odd lot.
     total = round_down_to_lot(wish.closing + opening, question.instrument.lot_size)
-    cut = Wish(
-        side=wish.side,
-        closing=wish.closing,
-        opening=max(total - wish.closing, ZERO),
-        order_type=wish.order_type,
-        limit_price=wish.limit_price,
-        is_full_close=wish.is_full_close,
-    )
+    cut = replace(wish, opening=max(total - wish.closing, ZERO))
     return cut, binding.refusal(wish.opening)
 
 

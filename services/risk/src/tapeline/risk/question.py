@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
@@ -45,6 +45,8 @@ class Question:
     instrument: Instrument | None
     limits: InForce
     gathered: Gathered
+    is_amendment: bool = False
+    """True: it enlarges or moves an order that is open, which is no entry of its own"""
 
     def limit(self, name: str) -> Decimal | None:
         """A limit for this decision, or None where none is set."""
@@ -92,6 +94,7 @@ class Wish:
     opening: Decimal
     order_type: OrderType
     limit_price: Decimal | None
+    stop_price: Decimal | None = None
     is_full_close: bool = False
     """takes all that is left of the line"""
 
@@ -107,14 +110,7 @@ class Wish:
 
     def without_opening(self) -> Wish:
         """The part that only closes."""
-        return Wish(
-            side=self.side,
-            closing=self.closing,
-            opening=ZERO,
-            order_type=self.order_type,
-            limit_price=self.limit_price,
-            is_full_close=self.is_full_close,
-        )
+        return replace(self, opening=ZERO)
 
 
 def seconds(nanoseconds: int | Decimal) -> Decimal:

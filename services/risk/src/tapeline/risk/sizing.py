@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -18,6 +19,7 @@ from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.orders import OrderAction, OrderType, Side
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk import books, entry_guards
+from tapeline.risk.order_terms import LIMITED, STOPS
 from tapeline.risk.question import Question, Refusal, Wish
 from tapeline.risk.worth import Worth, price_of, unit_of
 
@@ -52,7 +54,8 @@ def wish_of(question: Question, worth: Worth | None) -> Wish | Refusal:
         closing=closing,
         opening=opening,
         order_type=decision.order_type,
-        limit_price=decision.limit_price if decision.order_type is OrderType.LIMIT else None,
+        limit_price=decision.limit_price if decision.order_type in LIMITED else None,
+        stop_price=decision.stop_price if decision.order_type in STOPS else None,
         is_full_close=closing == closable and closing > 0,
     )
 
@@ -120,8 +123,10 @@ def own_price(question: Question) -> Decimal:
 
 
 def order_price(question: Question, wish: Wish) -> Decimal:
-    """The limit, or our own price."""
-    return own_price(question) if wish.limit_price is None else wish.limit_price
+    """The limit, else the stop, else our own price."""
+    if wish.limit_price is not None:
+        return wish.limit_price
+    return own_price(question) if wish.stop_price is None else wish.stop_price
 
 
 def order_value(question: Question, wish: Wish) -> Decimal:
@@ -187,14 +192,7 @@ def to_lot(question: Question, wish: Wish) -> Wish:
     assert question.instrument is not None
     quantity = round_down_to_lot(wish.quantity, question.instrument.lot_size)
     closing = min(wish.closing, quantity)
-    return Wish(
-        side=wish.side,
-        closing=closing,
-        opening=quantity - closing,
-        order_type=wish.order_type,
-        limit_price=wish.limit_price,
-        is_full_close=wish.is_full_close,
-    )
+    return replace(wish, closing=closing, opening=quantity - closing)
 
 
 def action_of(question: Question, wish: Wish) -> OrderAction:

@@ -66,6 +66,14 @@ NOTHING: Final = Reserve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Amendment:
+    """New terms that were approved and not yet answered by the venue."""
+
+    approval_id: str
+    order: Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOrder:
     """An approved order that has not ended."""
 
@@ -74,7 +82,17 @@ class OpenOrder:
     """still reserved"""
     opening: Decimal
     """part of `remaining` that opens or enlarges"""
+    price: Decimal = ZERO
+    """that the opening part is reserved at"""
     filled: Decimal = ZERO
+    """of the order itself"""
+    protective_filled: Decimal = ZERO
+    """by its protective legs, which close what it opened and reserve nothing"""
+    protective_left: Decimal = ZERO
+    """once it has ended: fills of legs that it announced and that are still to come"""
+    is_scheduled: bool = False
+    """it is worked in slices, or has protective legs"""
+    amendment: Amendment | None = None
     has_ended: bool = False
     """its terminal update came; only fills it announced are still to come"""
 
