@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) backtest/pyproject.toml cli/pyproject.toml
 STAMP := .venv/.installed
+CORE_TESTS := libs/accounting services/risk services/execution services/audit/tests/test_core.py services/audit/tests/test_chain.py \
+	$(wildcard services/market-data/tests/test_*core.py services/market-data/tests/test_quality.py) \
+	$(wildcard services/agents/tests/test_*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down test check format bench chaos coverage mutation contracts lock
@@ -53,7 +56,7 @@ chaos: setup ## The long form of the fault tests; prints its seeds
 
 coverage: setup ## Branch coverage of the cores; all of it is wanted
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m "not slow and not kafka and not postgres and not data" libs/accounting services
+	@$(BIN)/coverage run -m pytest -m "not slow and not kafka and not postgres and not data" $(CORE_TESTS)
 	@$(BIN)/coverage report
 
 mutation: setup ## How many small changes of the money path its tests notice
