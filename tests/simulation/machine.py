@@ -51,16 +51,25 @@ class Seat:
         self.state = self.core.initial()
         self.count = 0
 
-    def take(self, record: Any, now_ns: int, topic: str = "", verdict: str = "") -> list[Output]:
+    def take(
+        self,
+        record: Any,
+        now_ns: int,
+        topic: str = "",
+        verdict: str = "",
+        *,
+        is_copy: bool = False,
+    ) -> list[Output]:
         """decide, evolve over the input, evolve over what was said."""
         self.count += 1
+        origin = world.FORGED if verdict or is_copy else "event-"
         is_timer = isinstance(record, TimerFired)
         event = Input(
             record=record,
             topic="" if is_timer else topic or world.TOPIC_OF[record.AVRO],
             partition=0,
             offset=self.count,
-            event_id=f"event-{self.count}" if not verdict else f"{world.FORGED}{self.count}",
+            event_id=f"{origin}{self.count}",
             session_ns=now_ns,
             verdict=verdict,
         )
@@ -253,7 +262,7 @@ class Chain(RuleBasedStateMachine):
         delivered = self.given[: len(self.given) - len(self.approvals)]
         if delivered:
             record = delivered[-1 - which % len(delivered)]
-            self.heard(self.execution.take(record, self.now_ns, verdict=verdict))
+            self.heard(self.execution.take(record, self.now_ns, verdict=verdict, is_copy=True))
 
     @rule(count=st.integers(1, 8))
     def deliver_fills(self, count: int) -> None:
