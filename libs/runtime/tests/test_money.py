@@ -5,6 +5,7 @@ The reader that judges is aiokafka, not the driver's own client.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -93,6 +94,14 @@ class Stand:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
+
+    async def recovered(self) -> None:
+        """Until the process that was started last has found back to where it was."""
+        path = self.folder / f"copier-{len(self.processes) - 1}.log"
+        deadline = time.monotonic() + LIMIT_S
+        while '"event": "recovered"' not in path.read_text():
+            assert time.monotonic() < deadline, path.read_text()
+            await asyncio.sleep(0.05)
 
     async def answers(self, count: int) -> list[Denial]:
         """Everything committed on risk-events, once at least `count` answers are there."""
@@ -315,3 +324,25 @@ async def test_records_deleted_before_they_were_read_stop_the_process_for_good(
     assert "POSITION_LOST" in [incident.code for incident in await stand.incidents()]
     # Nothing behind the gap was answered: nobody jumped over it.
     assert_answered_once_in_order(await stand.answers(30), 30)
+
+
+async def test_a_paced_run_goes_on_after_orderly_stops_without_a_slice_between(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    stand = Stand(kafka_bootstrap, tmp_path, is_paced=True)
+    try:
+        process = stand.start()
+        for number in range(1, 4):
+            send_slice(stand, number)
+        await stand.answers(6)
+        for _ in range(3):
+            process.terminate()
+            assert process.wait(LIMIT_S) == exits.OK
+            process = stand.start()
+            await stand.recovered()
+        for number in range(4, 7):
+            send_slice(stand, number)
+        assert_answered_once_in_order(await stand.answers(12), 12)
+        assert stand.replay().difference is None
+    finally:
+        stand.stop()

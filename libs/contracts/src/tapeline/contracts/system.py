@@ -494,6 +494,8 @@ class Snapshot:
     """own output partitions, an offset at or before the first record after this snapshot"""
     ts_init_ns: int
     """session time, nanoseconds UTC"""
+    last_slice: int = 0
+    """paced runs: the last slice that was stepped; 0: none yet, or a build that did not say"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -515,6 +517,7 @@ class Snapshot:
             if data["outputs"]
             else (),
             ts_init_ns=data["ts_init_ns"],
+            last_slice=data["last_slice"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -532,6 +535,7 @@ class Snapshot:
             "previous_journal_offset": self.previous_journal_offset,
             "outputs": [item.to_avro() for item in self.outputs],
             "ts_init_ns": self.ts_init_ns,
+            "last_slice": self.last_slice,
         }
 
 

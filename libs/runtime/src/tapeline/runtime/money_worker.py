@@ -27,7 +27,7 @@ from tapeline.runtime.telemetry import Metrics, get_logger
 from tapeline.runtime.trip_watch import ShardTrips
 
 State = TypeVar("State")
-QUEUE_SIZE = 256
+QUEUE_SIZE = 32
 WAIT_S = 0.02
 PULSE_S = 0.5
 """unpaced: how often a watermark is passed on, so that those behind know we live"""

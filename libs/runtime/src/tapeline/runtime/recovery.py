@@ -78,6 +78,7 @@ def recover(shard: Shard[Any], reader: LogReader) -> Recovered:
         shard.restore(snapshot)
     hint = shard.journal_offset if snapshot is not None else 0
     journal = read_journal(reader, shard.slot_partition, max(hint, 0))
+    # Of builds whose snapshots do not say which slice was the last.
     for _, consumed in journal:
         if consumed.sequence <= shard.sequence:
             shard.last_slice = max([shard.last_slice, *(item.slice for item in consumed.batches)])

@@ -347,6 +347,7 @@ class Shard(Generic[State]):
             previous_journal_offset=self.journal_offset,
             outputs=positions_of(self.output_offsets),
             ts_init_ns=self.session_ns,
+            last_slice=self.last_slice,
         )
         return self._envelope.own(topics.SNAPSHOTS, self.sequence, record)
 
@@ -364,6 +365,7 @@ class Shard(Generic[State]):
         self.digest = snapshot.output_digest
         self.session_ns = snapshot.ts_init_ns
         self.journal_offset = snapshot.previous_journal_offset
+        self.last_slice = snapshot.last_slice
         for item in snapshot.positions:
             self.positions[item.topic, item.partition] = item.offset
         for item in snapshot.outputs:
