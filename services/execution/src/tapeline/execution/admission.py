@@ -224,7 +224,19 @@ def _trading_state(question: Question) -> Refusal | None:
         return None
     if switchboard.trading_state(board, approved.order) is TradingState.HALTED:
         return _no(Code.TRADING_HALTED, "Trading is halted for a scope of this order.")
+    if _takes_back(question):
+        return None
     return _no(Code.TRADING_REDUCING, "Only reducing orders pass for a scope of this order.")
+
+
+def _takes_back(question: Question) -> bool:
+    """Whether an amendment only makes its order smaller."""
+    approved = question.approved
+    held = question.state.orders.get(approved.order.client_order_id)
+    if approved.action is not OrderAction.AMEND or held is None:
+        return False
+    new, old = approved.order, held.order
+    return new.quantity < old.quantity and replace(old, quantity=new.quantity) == new
 
 
 def _risk_is_alive(question: Question) -> Refusal | None:
