@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tapeline.cli.app import app
-from tapeline.cli.commands.act import BadOrder, number
 from tapeline.cli.commands.look import BadFilter, matches, parsed_filter
+from tapeline.cli.order_asked import BadOrder, number
 from tapeline.cli.records import Found, as_plain, short, utc
 from tapeline.cli.runs import Run, RunStore, RunUnknown
 from tapeline.cli.tally import Tally

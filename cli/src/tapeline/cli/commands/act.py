@@ -1,39 +1,35 @@
-"""Commands that trade by hand: order, cancel.
+"""Commands that trade by hand: order, amend, cancel.
 
 They write decisions of the group MANUAL, which risk answers like any other.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
+from tapeline.cli.order_asked import Asked, BadOrder, number, optional
 from tapeline.cli.sending import ANSWER_S, Sender
+from tapeline.cli.volume_profile import profile_of
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account
-from tapeline.contracts.orders import ApprovedOrder, OrderType, Side, TimeInForce
+from tapeline.contracts.market import Bar
+from tapeline.contracts.orders import Algorithm, ApprovedOrder, OrderType, Side, TimeInForce
 from tapeline.contracts.risk import Denial
 from tapeline.runtime import clock
-from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import derive_id
 
 MANUAL = "MANUAL"
 
 
-class BadOrder(Failure):
-    """An argument makes no sense."""
-
-    exit_code = 64
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (order, cancel):
+    for command in (order, amend, cancel):
         app.command(command.__name__)(command)
 
 
@@ -43,6 +39,25 @@ def order(
     instrument: Annotated[str, typer.Argument(help="Instrument, such as SP500.US.")],
     account: Annotated[str, typer.Option("--account", help="Account to trade.")],
     limit: Annotated[str, typer.Option("--limit", help="Limit price; without it at market.")] = "",
+    stop: Annotated[
+        str, typer.Option("--stop", help="Stop price: it waits until the market is there.")
+    ] = "",
+    take_profit: Annotated[
+        str, typer.Option("--take-profit", help="Closes what was opened at this price.")
+    ] = "",
+    stop_loss: Annotated[
+        str, typer.Option("--stop-loss", help="Closes what was opened from this price on.")
+    ] = "",
+    algorithm: Annotated[str, typer.Option("--algorithm", help="twap, vwap or iceberg.")] = "",
+    over: Annotated[str, typer.Option("--over", help="How long it is worked, such as 1h.")] = "",
+    slices: Annotated[int, typer.Option("--slices", help="Slices of TWAP and VWAP; 12.")] = 0,
+    visible: Annotated[str, typer.Option("--visible", help="Part an iceberg shows.")] = "",
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile", help="Volumes of VWAP's slices, such as 5,2,1; else from the run's bars."
+        ),
+    ] = "",
     time_in_force: Annotated[str, typer.Option("--tif", help="GTC, IOC, FOK or DAY.")] = "GTC",
     reduce_only: Annotated[bool, typer.Option("--reduce-only", help="Only close.")] = False,
     run: RunName = "",
@@ -53,18 +68,82 @@ def order(
         raise BadOrder(f"{side!r} is no side.", "Write buy or sell.")
     if time_in_force.upper() not in TimeInForce.__members__:
         raise BadOrder(f"{time_in_force!r} is unknown.", "Write GTC, IOC, FOK or DAY.")
+    asked = Asked(
+        limit=limit,
+        stop=stop,
+        take_profit=take_profit,
+        stop_loss=stop_loss,
+        algorithm=algorithm,
+        over=over,
+        slices=slices,
+        visible=visible,
+        profile=profile,
+    )
+    terms, amount = asked.fields(), number(quantity, "quantity")
     with desk(run, must_run=True) as place:
+        if terms["algorithm"] is Algorithm.VWAP and not terms["volume_profile"]:
+            terms["volume_profile"] = usual_volumes(
+                place, instrument, terms["duration_ns"], asked.slice_count
+            )
         decision = manual_decision(
             place.run.run_id,
             account,
             kind=DecisionKind.ORDER,
             instrument_id=instrument,
             side=Side(side.upper()),
-            quantity=number(quantity, "quantity"),
-            order_type=OrderType.LIMIT if limit else OrderType.MARKET,
-            limit_price=number(limit, "limit") if limit else None,
+            quantity=amount,
             time_in_force=TimeInForce(time_in_force.upper()),
             is_reduce_only=reduce_only,
+            **terms,
+        )
+        answer = decide(place, decision)
+    show_answer(answer, as_json)
+
+
+def usual_volumes(
+    place: Desk, instrument: str, duration_ns: int, slice_count: int
+) -> tuple[Decimal, ...]:
+    """What traded in the run at the times of day that lie ahead; raises BadOrder for nothing."""
+    bars = [
+        item.record
+        for item in place.records.all(topics.BARS, Bar)
+        if item.record.instrument_id == instrument
+    ]
+    found = profile_of(bars, clock.wall_ns(), duration_ns, slice_count)
+    if not found:
+        raise BadOrder(
+            f"The bars of {instrument} show no volume at these times of day.",
+            "Give the volumes yourself, such as --profile 5,2,1,4.",
+        )
+    return found
+
+
+def amend(
+    client_order_id: Annotated[str, typer.Argument(help="The order; see `tapeline orders`.")],
+    account: Annotated[str, typer.Option("--account", help="Account of the order.")],
+    quantity: Annotated[
+        str, typer.Option("--quantity", help="New quantity in all, what is filled included.")
+    ] = "",
+    limit: Annotated[str, typer.Option("--limit", help="New limit price.")] = "",
+    stop: Annotated[str, typer.Option("--stop", help="New stop price.")] = "",
+    run: RunName = "",
+    as_json: AsJson = False,
+) -> None:
+    """Ask for new terms of an open order; what is not named stays as it is."""
+    if not (quantity or limit or stop):
+        raise BadOrder("Nothing is to change.", "Add --quantity, --limit or --stop.")
+    terms = {
+        "quantity": optional(quantity, "quantity"),
+        "limit_price": optional(limit, "limit"),
+        "stop_price": optional(stop, "stop"),
+    }
+    with desk(run, must_run=True) as place:
+        decision = manual_decision(
+            place.run.run_id,
+            account,
+            kind=DecisionKind.AMEND,
+            client_order_id=client_order_id,
+            **terms,
         )
         answer = decide(place, decision)
     show_answer(answer, as_json)
@@ -83,17 +162,6 @@ def cancel(
         )
         answer = decide(place, decision)
     show_answer(answer, as_json)
-
-
-def number(text: str, name: str) -> Decimal:
-    """A positive decimal."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(0)
-    if not (value.is_finite() and value > 0):
-        raise BadOrder(f"The {name} {text!r} is not a positive number.", "Correct it.")
-    return value
 
 
 def manual_decision(run_id: str, account_id: str, **fields: Any) -> Decision:

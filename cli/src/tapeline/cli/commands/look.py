@@ -20,7 +20,7 @@ from tapeline.cli.screen import accounts_table, console, groups_table, money
 from tapeline.cli.stack.state import running_endpoints
 from tapeline.cli.tally import Tally
 from tapeline.contracts import topics
-from tapeline.contracts.orders import OrderUpdate
+from tapeline.contracts.orders import ChildRole, OrderStatus, OrderUpdate
 from tapeline.contracts.risk import PortfolioSnapshot
 from tapeline.contracts.system import Heartbeat, Watermark
 from tapeline.runtime import clock
@@ -28,6 +28,13 @@ from tapeline.runtime.exits import Failure
 
 HEARTBEAT_AGE_S = 10.0
 PROBE_S = 1.0
+ENDED = (
+    OrderStatus.FILLED,
+    OrderStatus.CANCELED,
+    OrderStatus.EXPIRED,
+    OrderStatus.DENIED,
+    OrderStatus.REJECTED,
+)
 
 
 class BadFilter(Failure):
@@ -280,22 +287,31 @@ def orders(
     run: RunName = "",
     as_json: AsJson = False,
 ) -> None:
-    """List orders with their latest state."""
+    """List orders and their slices and protective legs with their latest state."""
     with desk(run) as place:
-        latest = place.records.latest(
-            topics.ORDER_UPDATES, lambda record: getattr(record, "client_order_id", "")
-        )
-    found = [item for item in latest.values() if isinstance(item, OrderUpdate)]
+        updates = [item.record for item in place.records.all(topics.ORDER_UPDATES, OrderUpdate)]
+    found = latest_states(updates)
     if open_only:
-        found = [item for item in found if not item.is_terminal]
+        found = [item for item in found if item.status not in ENDED]
     if as_json:
         print_json([as_plain(item) for item in found[-count:]])
         return
-    names = ("order", "time", "account", "group", "instrument", "quantity", "filled", "state")
+    names = (
+        "order",
+        "part",
+        "time",
+        "account",
+        "group",
+        "instrument",
+        "quantity",
+        "filled",
+        "state",
+    )
     table = Table(*names, box=None, pad_edge=False)
     for item in found[-count:]:
         table.add_row(
             item.client_order_id,
+            "" if item.role is ChildRole.WHOLE else f"{item.role.value} {item.child_index}",
             utc(item.ts_event_ns)[:19],
             item.account_id,
             item.group_id,
@@ -305,6 +321,17 @@ def orders(
             item.status.value + (f" {item.code}" if item.code else ""),
         )
     console().print(table if found else "No orders.")
+
+
+def latest_states(updates: Iterable[OrderUpdate]) -> list[OrderUpdate]:
+    """The last update of each order under its own approval: answers to cancels and amendments speak
+    of the order too, but of another approval."""
+    own: dict[str, str] = {}
+    latest: dict[str, OrderUpdate] = {}
+    for update in updates:
+        if own.setdefault(update.client_order_id, update.approval_id) == update.approval_id:
+            latest[update.client_order_id] = update
+    return list(latest.values())
 
 
 def pnl(run: RunName = "", as_json: AsJson = False) -> None:
