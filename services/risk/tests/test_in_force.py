@@ -29,11 +29,11 @@ from risk_samples import (
 from tapeline.contracts.config import Budget, Limits, Mandate, RiskOverlay, Sizing, SizingMethod
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.contracts.risk import Denial, DenialCode
-from tapeline.risk.in_force import COUNTS, FLOORS, LIMITS, SUMS, Gathered, gather, tighten
+from tapeline.risk.in_force import COUNTS, FLOORS, LIMITS, PAUSES, SUMS, Gathered, gather, tighten
 
 D = Decimal
 PLACE = (ACCOUNT, GROUP, SPY)
-CEILING, FLOOR = "spread_max", "order_quantity_min"
+CEILING, FLOOR, PAUSE = "spread_max", "order_quantity_min", "group_cooldown_ns"
 
 
 def overlay(value: str = "0.02", **changes: Any) -> RiskOverlay:
@@ -65,7 +65,7 @@ def in_force(world: Desk, name: str, place: tuple[str, str, str] = PLACE) -> Dec
 
 
 def own(name: str, value: str) -> Limits:
-    return Limits(**{name: D(value)})
+    return Limits(**{name: int(value) if name.endswith("_ns") else D(value)})
 
 
 PLACES = {
@@ -94,7 +94,7 @@ def test_of_two_places_the_tighter_counts_whichever_is_the_more_special(
 ) -> None:
     if first == second or {first, second} == {"mandate", "mandate for the instrument"}:
         return
-    for name, tight in ((CEILING, 2), (FLOOR, 3)):
+    for name, tight in ((CEILING, 2), (FLOOR, 3), (PAUSE, 3)):
         assert in_force(desk(PLACES[first](name, "2"), PLACES[second](name, "3")), name) == tight
         assert in_force(desk(PLACES[first](name, "3"), PLACES[second](name, "2")), name) == tight
 
@@ -320,7 +320,7 @@ def negative(name: str) -> Limits:
     return Limits(**{name: -1 if name.endswith("_ns") else D(-1)})
 
 
-@pytest.mark.parametrize("name", [name for name in LIMITS if name not in FLOORS])
+@pytest.mark.parametrize("name", [name for name in LIMITS if name not in FLOORS or name in PAUSES])
 def test_a_ceiling_below_nothing_is_not_taken_and_named(name: str) -> None:
     if name in ("correlation_max",):
         return

@@ -30,6 +30,7 @@ from risk_samples import (
 from tapeline.accounting.exposure import Unit, valuation
 from tapeline.accounting.numbers import exact
 from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.config import Limits
 from tapeline.contracts.orders import ApprovedOrder, OrderAction, OrderStatus, OrderType, Side
 from tapeline.contracts.risk import Denial, TradingState
 from tapeline.risk.core import RiskCore
@@ -38,7 +39,19 @@ from tapeline.runtime.core import Input
 
 D = Decimal
 INSTRUMENTS, GROUPS = (SPY, EWG), (GROUP, "other", "MANUAL")
-MANDATE = mandate(position_weight_max=D("0.4"), gross_exposure_max=D("0.7"), leverage_max=D("0.75"))
+MANDATE = mandate(
+    position_weight_max=D("0.4"),
+    gross_exposure_max=D("0.7"),
+    leverage_max=D("0.75"),
+    limits=Limits(
+        sector_weight_max=D("0.65"),
+        net_exposure_max=D("0.5"),
+        buying_power_max=D("0.68"),
+        capital_max=D(66_000),
+        open_orders_max=6,
+        order_notional_max=D(72_000),
+    ),
+)
 
 WEIGHTS = st.decimals(min_value=D("-0.5"), max_value=D("0.9"), places=3)
 QUANTITIES = st.decimals(min_value=D("0.1"), max_value=D(700), places=1)
@@ -57,6 +70,7 @@ STEPS = st.one_of(
     st.tuples(st.just("fill"), st.integers(0, 9), st.integers(1, 100), PRICES),
     st.tuples(st.just("end"), st.integers(0, 9), st.booleans()),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
+    st.tuples(st.just("unknown"), st.integers(0, 9), st.booleans()),
     st.tuples(st.just("mark"), st.sampled_from(INSTRUMENTS), PRICES),
     st.tuples(st.just("switch"), st.sampled_from(TradingState)),
     st.tuples(st.just("wait"), st.integers(1, 40)),
@@ -181,6 +195,15 @@ class Play:
         )
         assert isinstance(said, ApprovedOrder) == (left > 0)
 
+    def unknown(self, number: int, is_unknown: bool) -> None:
+        """An order's fate is not known at the venue, or is again; it stays reserved."""
+        if not self.open:
+            return
+        approved, left = self.open[number % len(self.open)]
+        status = OrderStatus.UNKNOWN if is_unknown else OrderStatus.ACCEPTED
+        filled = approved.order.quantity - left
+        self.desk.tell(update_of(approved, status, filled, is_terminal=False))
+
     def mark(self, instrument_id: str, price: int) -> None:
         self.desk.tell(mark(instrument_id, float(price), self.desk.now_ns))
         self.marks[instrument_id] = D(price)
@@ -251,6 +274,7 @@ class Play:
         assert worst <= limits.gross_exposure_max * nav
         lines = sum((abs(held) * self.marks[name] for (_, name), held in self.held.items()), D(0))
         assert lines <= limits.leverage_max * nav
+        self.check_further_limits(instrument_id, sign, worst, nav)
         if not limits.allows_short:
             # Without shorts what is free is cash less what open purchases may cost.
             cost = sum(
@@ -262,6 +286,32 @@ class Play:
                 D(0),
             )
             assert self.cash - cost >= limits.cash_reserve_min * nav
+
+    def check_further_limits(
+        self, instrument_id: str, sign: int, worst: Decimal, nav: Decimal
+    ) -> None:
+        further = MANDATE.limits
+        assert further is not None
+        assert worst <= (further.sector_weight_max or D(0)) * nav
+        side = Side.BUY if sign > 0 else Side.SELL
+        net = sum(
+            (
+                (self.net(name) * sign + self.left(name, side)) * self.marks[name]
+                for name in INSTRUMENTS
+            ),
+            D(0),
+        )
+        assert net <= (further.net_exposure_max or D(0)) * nav
+        held = sum((abs(self.net(name)) * self.marks[name] for name in INSTRUMENTS), D(0))
+        reserves = self.desk.state.accounts[ACCOUNT].reserves.values()
+        on_order = sum((line.opening_cost for lines in reserves for line in lines.values()), D(0))
+        assert held + on_order <= (further.capital_max or D(0))
+        assert held + on_order <= (further.buying_power_max or D(0)) * nav
+        assert len(self.open) <= (further.open_orders_max or 0)
+        approved, _ = self.open[-1]
+        price = max(self.marks[instrument_id], approved.order.limit_price or D(0))
+        if approved.action is OrderAction.OPEN:
+            assert approved.order.quantity * price <= (further.order_notional_max or D(0))
 
     @exact
     def check_books(self) -> None:
@@ -372,6 +422,8 @@ def test_the_sequences_reach_what_they_are_about() -> None:
         ("order", "other", EWG, Side.BUY, D(700), 101, False),
         ("cancel", 0),
         ("wait", 20),
+        ("unknown", 0, True),
+        ("unknown", 0, False),
         ("switch", TradingState.REDUCING),
         ("repeat",),
     ):

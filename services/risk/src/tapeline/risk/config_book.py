@@ -21,11 +21,19 @@ from tapeline.contracts.config import (
     Venue,
 )
 from tapeline.risk.history import History
-from tapeline.risk.in_force import COUNTS, FLOORS, LIMITS, OF_MANDATE, SUMS, is_tighter
+from tapeline.risk.in_force import (
+    COUNTS,
+    FLOORS,
+    LIMITS,
+    OF_MANDATE,
+    PAUSES,
+    SUMS,
+    is_tighter,
+)
 from tapeline.risk.state import AccountState, RiskState
 from tapeline.risk.worth import pair_of
 
-SIGNED: Final = (*FLOORS, "correlation_max")
+SIGNED: Final = (*(name for name in FLOORS if name not in PAUSES), "correlation_max")
 """Limits that may be below zero."""
 
 

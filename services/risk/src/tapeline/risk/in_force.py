@@ -3,8 +3,8 @@
 Limits are set, from the general to the special, by: a budget's share, the account, the mandate's
 own fields, the mandate's `limits`, the group, the instrument, the mandate's limits for the
 instrument, an overlay in force. Each place can only tighten: a ceiling counts where it is lowest, a
-floor (`..._min`) where it is highest, and trading hours are kept when one place says so. What no
-place sets is not limited.
+floor (`..._min`) or pause where it is highest, and trading hours are kept when one place says so.
+What no place sets is not limited.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from tapeline.risk.state import RiskState
 TRADES_IN_HOURS: Final = "trades_in_hours"
 LIMITS: Final = tuple(item.name for item in fields(Limits) if item.name != TRADES_IN_HOURS)
 """Every limit that is a number."""
-FLOORS: Final = tuple(name for name in LIMITS if name.endswith("_min"))
+PAUSES: Final = ("instrument_cooldown_ns", "group_cooldown_ns", "duplicate_window_ns")
+"""Times in which something must not happen."""
+FLOORS: Final = tuple(name for name in LIMITS if name.endswith("_min") or name in PAUSES)
 """Those that are tighter when larger."""
 SUMS: Final = ("capital_max", "loss_amount_max")
 """Limits in money that a budget can split."""
