@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tapeline.cli.calendars import CALENDARS
 from tapeline.cli.configuration import ConfigurationError, duration_ns, key_of, load_configuration
 from tapeline.cli.plan import paced_sources_of, reporters_of
 from tapeline.cli.sources import PRESETS, chosen_source, prepared
@@ -85,6 +86,7 @@ def test_a_file_becomes_records_with_defaults_durations_and_exact_decimals(tmp_p
         ("is_permitted = true", 'is_permitted = "yes"', r"is_permitted is 'yes'"),
         ("[[account]]", "[[acount]]", r"\[acount\] is not a table"),
         ('currency = "USD"\ntick', 'currency = "USD"\ntick = [\ntick', r"cannot be read"),
+        ('"24/7"', '"24-7"', r"instrument/A.V calendar is '24-7'"),
         (
             'initial_cash = "1000"\nvenue = "V"',
             'initial_cash = "1000"\nvenue = "W"',
@@ -163,6 +165,12 @@ def test_a_mistake_inside_limits_is_named_too(
     assert before in LIMITED
     with pytest.raises(ConfigurationError, match=message):
         load_configuration(written(tmp_path, GOOD + LIMITED.replace(before, after)))
+
+
+def test_the_calendars_are_those_of_the_library() -> None:
+    import exchange_calendars
+
+    assert frozenset(exchange_calendars.get_calendar_names(include_aliases=True)) == CALENDARS
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

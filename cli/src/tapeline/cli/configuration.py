@@ -22,6 +22,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from tapeline.cli.calendars import CALENDARS
 from tapeline.contracts import config
 from tapeline.runtime.exits import Failure
 
@@ -109,6 +110,7 @@ def parse_configuration(text: str, path: Path) -> Configuration:
         common = defaults.get(table, {})
         records += [record_of(table, merged(common, entry), str(path)) for entry in listed]
     _check_references(records, str(path))
+    _check_calendars(records, str(path))
     return Configuration(path.stem, settings, tuple(records))
 
 
@@ -232,6 +234,15 @@ def _check_references(records: Iterable[Any], where: str) -> None:
                     f"{where}: {key_of(record)} mentions the {key} {value}, which is not there.",
                     f"Add a [[{key}]] table for it, or correct the name.",
                 )
+
+
+def _check_calendars(records: Iterable[Any], where: str) -> None:
+    for record in records:
+        if isinstance(record, config.Instrument) and record.calendar not in CALENDARS:
+            raise ConfigurationError(
+                f"{where}: {key_of(record)} calendar is {record.calendar!r}.",
+                "An exchange calendar such as XNYS, 24/5 or 24/7 is expected.",
+            )
 
 
 def _references(record: Any) -> Iterable[tuple[str, str]]:

@@ -141,14 +141,14 @@ def size_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal |
 
 
 def order_worth(question: Question, wish: Wish) -> Decimal:
-    """Value of an order at the worse of our mark and its limit, base currency."""
+    """Value of an order at the dearest of our mark, its limit and its stop, base currency."""
     account, mark = question.account, question.mark
     assert account is not None
     assert mark is not None, "guarded by mark_fresh"
     base = account.account.base_currency
     unit = unit_of(question.state, question.decision.instrument_id, base)
     assert unit is not None, "guarded by rate_known"
-    price = max(unit.price, wish.limit_price or ZERO)
+    price = max(unit.price, wish.limit_price or ZERO, wish.stop_price or ZERO)
     return converted(notional(wish.quantity, price, unit.multiplier), unit.rate)
 
 

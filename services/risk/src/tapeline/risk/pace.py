@@ -103,7 +103,8 @@ def order_text(decision: Decision) -> str:
         return ""
     figures = (decision.quantity, decision.limit_price, decision.stop_price)
     said = ["-" if figure is None else f"{figure.normalize():f}" for figure in figures]
-    return "/".join((str(decision.side), decision.order_type.value, *said))
+    kind = (str(decision.side), decision.order_type.value, decision.algorithm.value)
+    return "/".join((*kind, *said))
 
 
 def orders_key(account_id: str, group_id: str, instrument_id: str) -> str:
