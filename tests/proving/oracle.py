@@ -13,8 +13,9 @@ from decimal import Decimal
 from proving.reading import Seen
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
+from tapeline.contracts.control import Flatten
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
-from tapeline.contracts.risk import Denial
+from tapeline.contracts.risk import Denial, TradingStateChanged
 
 JUDGED = (
     topics.DECISIONS,
@@ -22,6 +23,7 @@ JUDGED = (
     topics.RISK_EVENTS,
     topics.ORDER_UPDATES,
     topics.FILLS,
+    topics.CONTROL,
 )
 """Topics that `examine` needs."""
 
@@ -100,8 +102,13 @@ def examine(found: Mapping[str, Sequence[Seen]], held_open: Collection[str]) -> 
     updates = [item.record for item in of(found[topics.ORDER_UPDATES], OrderUpdate)]
     fills = [item.record for item in of(found[topics.FILLS], Fill)]
     decided = {item.record.decision_id: None for item in of(found[topics.DECISIONS], Decision)}
+    commands = commands_of(found)
     answers = Counter(
-        [approved.approval.decision_id for approved in approvals]
+        [
+            approved.approval.decision_id
+            for approved in approvals
+            if approved.approval.decision_id not in commands
+        ]
         + [name for denial in denials for name in (denial.decision_id, *denial.also_decision_ids)]
     )
     approved_ids = {approved.approval.approval_id: None for approved in approvals}
@@ -125,6 +132,13 @@ def examine(found: Mapping[str, Sequence[Seen]], held_open: Collection[str]) -> 
             item.approval_id for item in (*updates, *fills) if item.approval_id not in approved_ids
         ),
     )
+
+
+def commands_of(found: Mapping[str, Sequence[Seen]]) -> dict[str, None]:
+    """Ids under which risk approves without a decision: commands of operators, automatic halts."""
+    flattens = [item.record.command_id for item in of(found.get(topics.CONTROL, ()), Flatten)]
+    halts = [item.record.command_id for item in of(found[topics.RISK_EVENTS], TradingStateChanged)]
+    return dict.fromkeys(name for name in (*flattens, *halts) if name)
 
 
 def repeated(counts: Counter[str]) -> tuple[str, ...]:

@@ -93,6 +93,12 @@ class Switches:
             self.flattens[record.command_id] = record.expires_ns
         return True
 
+    def halt(self, scope: str, number: int) -> None:
+        """Takes an automatic halt, which latches like an operator's."""
+        self.states[scope] = TradingState.HALTED
+        name = f"SetTradingState/{scope}"
+        self.numbers[name] = max(number, self.numbers.get(name, -1))
+
     def strictest(self, order: Any) -> TradingState:
         scopes = world.scopes_of(order.account_id, order.group_id, order.instrument_id, world.PAPER)
         found = [self.states.get(scope, TradingState.ACTIVE) for scope in scopes]

@@ -19,8 +19,8 @@ from tapeline.contracts.config import (
 from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import ApprovedOrder, Fill, Order, OrderAction, OrderUpdate, Side
-from tapeline.contracts.risk import Denial, TradingState
-from tapeline.runtime.core import Input, Output, Undecodable
+from tapeline.contracts.risk import Denial, TradingState, TradingStateChanged
+from tapeline.runtime.core import Input, Output, TimerFired, Undecodable
 
 from . import world
 from .books import EXACT, ZERO, Book, Open, Switches, same_figures, signed
@@ -73,8 +73,26 @@ class RiskObserver:
                 self._flattened(record, one, event)
         elif isinstance(record, Undecodable):
             require(not approved, "approval for a decision", record)
+        elif isinstance(record, TimerFired):
+            self._by_itself(event, approved, outputs)
+            require(not denied, "approval for a decision", record)
         else:
             require(not approved and not denied, "approval for a decision", record)
+
+    def _by_itself(
+        self, event: Input, approved: Sequence[ApprovedOrder], outputs: Sequence[Output]
+    ) -> None:
+        """A command in force closes what is left; an automatic halt cancels in its own name."""
+        halts = [one.record for one in outputs if isinstance(one.record, TradingStateChanged)]
+        named = {one.command_id for one in halts}
+        for one in approved:
+            name = one.approval.decision_id
+            if one.action is OrderAction.CANCEL:
+                require(name in named, "approval for a decision", "a cancel that nobody asked for")
+                continue
+            in_force = event.session_ns < self.switches.flattens.get(name, 0)
+            require(in_force, "flatten", "a command that is not in force was carried out")
+            require(one.order.is_reduce_only and not self._is_entry(one.order), "flatten", "opens")
 
     def _is_answered(self, record: Decision) -> bool:
         key = f"{record.account_id}/{record.group_id}"
@@ -273,6 +291,8 @@ class RiskObserver:
             approval_id = record.approval.approval_id
             require(approval_id not in self.open, "approval ids", approval_id)
             self.open[approval_id] = Open(record.order, record.order.quantity)
+        elif isinstance(record, TradingStateChanged) and record.command_id:
+            self.switches.halt(record.scope, record.sequence)
 
     def _account_event(self, record: CashAdjustment | FundingPayment | PositionCorrection) -> None:
         book = self.books[record.account_id]

@@ -67,36 +67,44 @@ def refused(world: Desk, decision: Decision, code: DenialCode) -> Denial:
     return denial
 
 
+def held_back(world: Desk, decision: Decision) -> None:
+    """A decision above the rate: it has no answer of its own."""
+    assert world.tell(decision) == []
+    (rush,) = world.state.rushes.values()
+    assert rush.waiting[-1] == decision.decision_id
+
+
 # ---- decisions a second
 
 
 @pytest.mark.parametrize(
-    ("limits", "groups", "whose"),
+    ("limits", "groups"),
     [
-        ({"order_rate_max": 2}, (GROUP, GROUP, GROUP), "account"),
-        ({"order_rate_max": 2}, (GROUP, "other", "MANUAL"), "account"),
-        ({"group_order_rate_max": 2}, (GROUP, GROUP, GROUP), "group"),
+        ({"order_rate_max": 2}, (GROUP, GROUP, GROUP)),
+        ({"order_rate_max": 2}, (GROUP, "other", "MANUAL")),
+        ({"group_order_rate_max": 2}, (GROUP, GROUP, GROUP)),
     ],
 )
 def test_the_third_decision_of_a_second_is_denied(
-    limits: dict[str, int], groups: tuple[str, ...], whose: str
+    limits: dict[str, int], groups: tuple[str, ...]
 ) -> None:
     world = world_of(**limits)
     for number, group_id in enumerate(groups[:2]):
         world.approved(asked(world, number, group_id=group_id))
-    denial = refused(world, asked(world, 2, group_id=groups[2]), DenialCode.ORDER_RATE)
-    assert (denial.measured, denial.limit) == (3, 2)
-    assert whose in denial.reason
+    held_back(world, asked(world, 2, group_id=groups[2]))
     world.now_ns += SECOND - 1
-    refused(world, asked(world, 3, group_id=groups[2]), DenialCode.ORDER_RATE)
+    held_back(world, asked(world, 3, group_id=groups[2]))
     world.now_ns += 1
     world.approved(asked(world, 4, group_id=groups[2]))
+    (denial,) = [one for one in world.fire() if isinstance(one, Denial)]
+    assert denial.code is DenialCode.ORDER_RATE
+    assert (denial.measured, denial.limit) == (3, 2)
 
 
 def test_a_group_s_rate_leaves_others_alone() -> None:
     world = world_of(group_order_rate_max=1)
     world.approved(asked(world, 0))
-    refused(world, asked(world, 1), DenialCode.ORDER_RATE)
+    held_back(world, asked(world, 1))
     world.approved(asked(world, 0, group_id="other"))
 
 
@@ -106,7 +114,7 @@ def test_denied_decisions_count_but_not_those_over_the_rate() -> None:
     world.approved(asked(world, 1))
     world.now_ns += SECOND // 2
     for number in range(2, 9):
-        refused(world, asked(world, number), DenialCode.ORDER_RATE)
+        held_back(world, asked(world, number))
     world.now_ns += SECOND // 2
     world.approved(asked(world, 9))
 
@@ -122,7 +130,9 @@ def test_a_cancel_is_not_held_up() -> None:
 
 def test_a_rate_of_nothing_lets_nothing_pass() -> None:
     world = world_of(order_rate_max=0)
-    denial = refused(world, asked(world, 0), DenialCode.ORDER_RATE)
+    held_back(world, asked(world, 0))
+    world.now_ns += SECOND
+    (denial,) = [one for one in world.fire() if isinstance(one, Denial)]
     assert (denial.measured, denial.limit) == (1, 0)
 
 
@@ -144,12 +154,12 @@ def test_no_second_has_more_than_the_rate(limit: int, pauses_ns: list[int]) -> N
     passed: list[int] = []
     for number, pause_ns in enumerate(pauses_ns):
         world.now_ns += pause_ns
-        (said,) = world.tell(asked(world, number))
-        if isinstance(said, ApprovedOrder):
+        said = [one for one in world.tell(asked(world, number)) if isinstance(one, ApprovedOrder)]
+        if said:
             passed.append(world.now_ns)
         else:
-            assert said.code is DenialCode.ORDER_RATE
-            assert len([at for at in passed if world.now_ns - at < SECOND]) == limit
+            assert len([at for at in passed if world.now_ns - at < SECOND]) >= limit
+        world.fire()
     for at_ns in passed:
         within = [other for other in passed if at_ns <= other < at_ns + SECOND]
         assert len(within) <= limit

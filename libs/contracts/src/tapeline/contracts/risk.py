@@ -386,6 +386,8 @@ class TradingStateChanged:
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    command_id: str = ""
+    """what orders and cancels in the name of an automatic halt or of a trip carry as their decision; empty where a control record switched"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -398,6 +400,7 @@ class TradingStateChanged:
             reason=data["reason"],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            command_id=data["command_id"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -410,4 +413,5 @@ class TradingStateChanged:
             "reason": self.reason,
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "command_id": self.command_id,
         }

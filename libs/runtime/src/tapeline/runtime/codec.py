@@ -41,6 +41,9 @@ HEADER_BYTES: Final = 10
 MAX_BYTES: Final = 64 * 1024
 SNAPSHOT: Final = "tapeline.system.Snapshot"
 SNAPSHOT_MAX_BYTES: Final = 64 * 1024 * 1024
+DENIAL: Final = "tapeline.risk.Denial"
+DENIAL_MAX_BYTES: Final = 900 * 1024
+"""one answers all that came too fast within a second"""
 
 
 DECIMAL_BYTES_MAX: Final = 16
@@ -119,7 +122,7 @@ def _header(schema: dict[str, Any]) -> bytes:
 def schema_of(name: str) -> Schema:
     """Our current schema of a record type, by Avro full name."""
     source = SCHEMAS[name]
-    limit = SNAPSHOT_MAX_BYTES if name == SNAPSHOT else MAX_BYTES
+    limit = {SNAPSHOT: SNAPSHOT_MAX_BYTES, DENIAL: DENIAL_MAX_BYTES}.get(name, MAX_BYTES)
     return Schema(name, RECORDS[name], fastavro.parse_schema(source), _header(source), limit)
 
 

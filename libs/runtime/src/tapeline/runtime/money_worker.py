@@ -165,6 +165,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         # The kill switch does not wait for a slice.
         if local := self._local():
             self._step(Batch(self.shard.session_ns, {}, local=local))
+            self._settle()
             self._commit(with_snapshot=False)
         while (batch := gate.next_batch()) is not None:
             self._step(batch)

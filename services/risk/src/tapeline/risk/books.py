@@ -78,11 +78,11 @@ def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> Decimal:
     return opening
 
 
-def deny(state: RiskState, account_id: str, now_ns: int) -> None:
-    """Counts a denial."""
+def deny(state: RiskState, account_id: str, now_ns: int, count: int) -> None:
+    """Counts denied decisions."""
     account = state.accounts.get(account_id)
     if account is not None:
-        account = replace(account, denied_count=account.denied_count + 1)
+        account = replace(account, denied_count=account.denied_count + count)
         state.accounts[account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
 
 

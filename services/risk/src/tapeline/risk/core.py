@@ -48,11 +48,14 @@ from tapeline.contracts.risk import (
 from tapeline.risk import (
     amended,
     books,
+    breakers,
     config_book,
     decisions,
     flatten,
+    halts,
     pace,
     portfolio,
+    rush,
     switchboard,
     venue_trust,
 )
@@ -138,7 +141,12 @@ class RiskCore:
 
     def next_due_ns(self, state: RiskState) -> int | None:
         """When an account's worth is to be looked at."""
-        times = (portfolio.next_due_ns(state), flatten.next_due_ns(state))
+        times = (
+            portfolio.next_due_ns(state),
+            flatten.next_due_ns(state),
+            rush.next_due_ns(state),
+            state.watch_ns,
+        )
         return min((due_ns for due_ns in times if due_ns is not None), default=None)
 
     def dump(self, state: RiskState) -> bytes:
@@ -158,7 +166,12 @@ class RiskCore:
             case Decision():
                 return decisions.answer(state, scribe, event, self._gathered)
             case TimerFired():
-                return (*portfolio.snapshots(state, scribe), *flatten.follow_up(state, scribe))
+                return (
+                    *portfolio.snapshots(state, scribe),
+                    *flatten.follow_up(state, scribe),
+                    *breakers.outputs(state, scribe, self._gathered),
+                    *rush.answers(state, scribe),
+                )
             case LocalTrip():
                 return self._trip(state, scribe, event)
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
@@ -192,7 +205,11 @@ class RiskCore:
         if trip.trip_id in state.trips:
             return ()
         change = Change(
-            trip.scope, trip.scope_id, switchboard.state_after(state, trip), trip.sequence
+            trip.scope,
+            trip.scope_id,
+            switchboard.state_after(state, trip),
+            trip.sequence,
+            trip.trip_id,
         )
         changes = _state_changes(state, scribe, change, trip.reason)
         if not _flattens(event) or trip.trip_id in state.flattening:
@@ -210,10 +227,11 @@ class RiskCore:
             return
         match record:
             case Decision():
-                decisions.remember(state, record, now_ns)
+                decisions.take(state, self._context, event, self._gathered)
                 pace.note_asked(state, record)
             case Fill():
                 books.fill(state, record, now_ns)
+                breakers.begin(state, now_ns)
             case OrderUpdate():
                 books.end(state, record, now_ns)
                 amended.answered(state, record, now_ns)
@@ -222,11 +240,14 @@ class RiskCore:
                 venue_trust.drifted(state, record)
             case CashAdjustment() | FundingPayment() | CorporateAction() | PositionCorrection():
                 books.account_event(state, record, now_ns)
+                breakers.begin(state, now_ns)
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 self._switch(state, event)
             case TimerFired():
                 portfolio.look(state, now_ns)
                 flatten.look(state, now_ns)
+                breakers.look(state, self._gathered, now_ns)
+                rush.look(state, now_ns)
             case _ if event.topic == topics.CONFIG:
                 config_book.configure(state, record, self._context.shard, now_ns)
 
@@ -248,8 +269,12 @@ class RiskCore:
                 self._take_approval(state, approved)
                 flatten.approve(state, approved.approval.decision_id)
             case Denial() as denial:
-                books.deny(state, denial.account_id, denial.ts_init_ns)
+                count = 1 + len(denial.also_decision_ids)
+                books.deny(state, denial.account_id, denial.ts_init_ns, count)
                 pace.note_answer(state, denial)
+                rush.answered(state, denial)
+            case TradingStateChanged() as change:
+                halts.take(state, change)
             case PortfolioSnapshot() as snapshot:
                 portfolio.published(state, snapshot)
 
@@ -289,6 +314,10 @@ def _take_mark(state: RiskState, mark: MarkPrice, now_ns: int) -> None:
         is_newer or (known is not None and known.ts_event_ns > now_ns + FUTURE_TOLERANCE_NS)
     ):
         state.marks[mark.instrument_id] = mark
+        window = state.mark_windows.get(mark.instrument_id, ())
+        state.mark_windows[mark.instrument_id] = breakers.follow(
+            window, mark.ts_event_ns, mark.price
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +328,7 @@ class Change:
     scope_id: str
     state: TradingState
     sequence: int
+    command_id: str = ""
 
 
 def _pull(state: RiskState, event: Input) -> None:
@@ -338,6 +368,7 @@ def _state_changes(
             reason=reason,
             ts_event_ns=scribe.now_ns,
             ts_init_ns=scribe.now_ns,
+            command_id=change.command_id,
         )
         cause = scribe.event.event_id or f"{scope}/{change.sequence}"
         kind = f"{TradingStateChanged.AVRO}/{account_id}"

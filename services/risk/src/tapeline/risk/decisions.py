@@ -9,17 +9,17 @@ from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account
 from tapeline.contracts.orders import Order, OrderAction
 from tapeline.contracts.risk import DenialCode
-from tapeline.risk import amended, guards, limits, sizing
+from tapeline.risk import amended, guards, limits, rush, sizing
 from tapeline.risk.answers import Scribe, cause_of
 from tapeline.risk.entry_guards import ENTRY_GUARDS
 from tapeline.risk.in_force import Gathered
-from tapeline.risk.pace_guards import PACE_GUARDS, order_rate
+from tapeline.risk.pace_guards import PACE_GUARDS
 from tapeline.risk.question import Question, Refusal, Wish, question_of
 from tapeline.risk.routes import venue_symbol
 from tapeline.risk.schedules import plan
 from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined, worth_of
-from tapeline.runtime.core import Input, Output
+from tapeline.runtime.core import Context, Input, Output
 
 REMEMBERED_MAX = 512
 """Refused as from the future, an account and group: while clocks differ these are all decisions."""
@@ -56,6 +56,16 @@ def remember(state: RiskState, decision: Decision, now_ns: int) -> None:
         state.last_decisions[key] = (decision.cycle_ns, decision.index)
 
 
+def take(state: RiskState, context: Context, event: Input, gathered: Gathered) -> None:
+    """Notes a decision: it has had its answer, or waits for it with others that came too fast."""
+    decision: Decision = event.record
+    if not is_answered(state, decision):
+        too_fast = rush.refusal(question_of(state, context, event, gathered))
+        if too_fast is not None:
+            rush.wait(state, decision, too_fast, event.session_ns)
+    remember(state, decision, event.session_ns)
+
+
 def answer(
     state: RiskState, scribe: Scribe, event: Input, gathered: Gathered
 ) -> tuple[Output, ...]:
@@ -66,6 +76,9 @@ def answer(
     question = question_of(state, scribe.context, event, gathered)
     if decision.kind is DecisionKind.CANCEL:
         return (_cancel(question, scribe),)
+    too_fast = rush.refusal(question)
+    if too_fast is not None:
+        return tuple(rush.hear(state, scribe, decision, too_fast))
     if decision.kind is DecisionKind.AMEND:
         return _amend(question, scribe)
     for guard in guards.DECISION_GUARDS:
@@ -223,7 +236,7 @@ def _amend(question: Question, scribe: Scribe) -> tuple[Output, ...]:
     """New terms for an open order, which passes the ladder again for all that is left of it, as if
     it were not there yet; what is already filled stays out of it."""
     decision = question.decision
-    first = (order_rate, guards.account_known, guards.author_verified, guards.key_present)
+    first = (guards.account_known, guards.author_verified, guards.key_present)
     for guard in first:
         refusal = guard(question)
         if refusal is not None:

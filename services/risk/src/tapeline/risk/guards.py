@@ -25,7 +25,6 @@ from tapeline.contracts.orders import Mode
 from tapeline.contracts.risk import DenialCode, TradingState
 from tapeline.risk import order_terms, venue_trust
 from tapeline.risk.entry_guards import mark_fresh
-from tapeline.risk.pace_guards import order_rate
 from tapeline.risk.question import Question, Refusal, Wish, seconds
 from tapeline.risk.routes import venue_symbol
 from tapeline.risk.state import MANUAL
@@ -208,7 +207,6 @@ def decision_fresh(question: Question) -> Refusal | None:
 
 
 DECISION_GUARDS: Final[tuple[DecisionGuard, ...]] = (
-    order_rate,
     halted,
     account_known,
     mandate_given,

@@ -98,6 +98,17 @@ class OpenOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """What has been said of one limit of an account."""
+
+    is_warned: bool = False
+    has_tripped: bool = False
+
+
+NO_BREAKER: Final = Breaker()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
     """One account of this shard."""
 
@@ -115,6 +126,10 @@ class AccountState:
     """session time of the last PortfolioSnapshot"""
     due_ns: int | None = None
     """when to look at its worth again, session time"""
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+    """by limit; those of which nothing has been said are absent"""
+    watched_mark_ns: int = 0
+    """event time of the newest mark at which its losses were measured"""
 
     def reserve(self, group_id: str, instrument_id: str) -> Reserve:
         """Open orders of one line."""
@@ -148,6 +163,30 @@ class Flattening:
     """when to look again at what is left, session time"""
     approved_count: int = 0
     """orders approved in its name so far"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Rush:
+    """Decisions of a group that came above its rate, and have not been answered."""
+
+    account_id: str
+    group_id: str
+    first_ns: int
+    """session time of the first that waits"""
+    instrument_id: str = ""
+    """of the first that waits"""
+    waiting: list[str] = field(default_factory=list)
+    """decision ids, in their order"""
+    waiting_bytes: int = 0
+    """what they take in a record"""
+    measured: Decimal = ZERO
+    limit: Decimal = ZERO
+    window: int = 0
+    """the fifth of a second in which the last one came"""
+    window_count: int = 0
+    """how many came in it"""
+    hot_windows: int = 0
+    """windows in a row, up to the one before, that brought too many"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,6 +228,12 @@ class RiskState:
     """number that supersedes must be above, by trip_id, latest last"""
     flattening: dict[str, Flattening] = field(default_factory=dict)
     """commands that close positions and are still in force, by command_id"""
+    mark_windows: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    """by instrument: (event time, price) of the last distinct marks"""
+    watch_ns: int | None = None
+    """when to look at the accounts' limits again, session time"""
+    rushes: dict[str, Rush] = field(default_factory=dict)
+    """by account/group"""
     last_decisions: dict[str, tuple[int, int]] = field(default_factory=dict)
     """last (cycle_ns, index) answered, by account/group"""
     refused_from_future: dict[str, tuple[str, ...]] = field(default_factory=dict)
