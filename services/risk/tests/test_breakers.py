@@ -146,13 +146,15 @@ def test_a_warning_comes_once_a_crossing() -> None:
 
 
 def test_exposure_is_warned_of_and_halts_nothing() -> None:
-    world = desk(mandate(position_weight_max=D("0.05")))
+    world = desk(mandate(gross_exposure_max=D("0.05"), leverage_max=D("0.1")))
     world.hold("39")
     assert told(see(world)) == []
     world.hold("1")
-    assert told(see(world)) == ["warned POSITION_LIMIT"]
-    world.hold("20")
+    assert told(see(world)) == ["warned GROSS_EXPOSURE"]
+    world.hold("30")
     assert told(see(world)) == []
+    world.hold("10", group_id="other")
+    assert told(see(world)) == ["warned LEVERAGE"]
 
 
 def test_a_halt_latches_and_only_a_record_above_it_resumes() -> None:

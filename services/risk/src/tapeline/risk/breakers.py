@@ -2,8 +2,9 @@
 
 An account that holds something is looked at every second. Losses are measured at confirmed prices:
 of the last three distinct marks of each instrument the one that is best for the account. So no bad
-tick, however long it stands, halts an account, and three marks that agree always do. A warning is
-given once when 80 % of a limit is reached, and again only after less than 70 % of it.
+tick, however long it stands, halts an account, and three marks that agree always do. A warning of
+loss, gross exposure or leverage is given once when 80 % of a limit is reached, and again only after
+less than 70 % of it. Limits of a single position are there to be used in full by target weights.
 
 An automatic halt is HALTED for the account, and cancels its open orders but the protective ones. It
 stays until an operator resumes; after that it halts again only once the loss has been below 80 % of
@@ -107,9 +108,7 @@ def readings(
 
 
 def _exposures(worth: Worth, limits: InForce) -> Iterable[Reading]:
-    largest = max(worth.worst_gross.values(), default=ZERO)
     for code, name, what, used in (
-        (DenialCode.POSITION_LIMIT, "position_weight_max", "The largest position", largest),
         (DenialCode.GROSS_EXPOSURE, "gross_exposure_max", "Gross exposure", worth.gross),
         (DenialCode.LEVERAGE, "leverage_max", "Leverage", worth.gross_of_lines),
     ):
