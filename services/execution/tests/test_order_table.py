@@ -51,6 +51,58 @@ def test_a_trigger_leads_where_the_table_says(before: S, trigger: T, after: S | 
     assert next_status(before, trigger) is after
 
 
+# Every pair, by hand: what a trigger makes of a status; a dot is what cannot happen.
+SHORT = {
+    "AP": S.APPROVED,
+    "SU": S.SUBMITTED,
+    "AC": S.ACCEPTED,
+    "PF": S.PARTIALLY_FILLED,
+    "FI": S.FILLED,
+    "PC": S.PENDING_CANCEL,
+    "CA": S.CANCELED,
+    "EX": S.EXPIRED,
+    "DE": S.DENIED,
+    "RE": S.REJECTED,
+    "UN": S.UNKNOWN,
+}
+BEFORE = (
+    S.PENDING,
+    S.APPROVED,
+    S.SUBMITTED,
+    S.ACCEPTED,
+    S.PARTIALLY_FILLED,
+    S.PENDING_CANCEL,
+    S.UNKNOWN,
+)
+MATRIX = {
+    # trigger                  PENDING, APPROVED, SUBMITTED, ACCEPTED, PARTIALLY, P_CANCEL, UNKNOWN
+    T.APPROVE: "                AP       .         .          .         .          .         .",
+    T.DENY: "                   DE       DE        .          .         .          .         .",
+    T.SUBMIT: "                 .        SU        .          .         .          .         .",
+    T.REQUEST_CANCEL: "         .        .         PC         PC        PC         PC        UN",
+    T.REQUEST_AMENDMENT: "      .        .         .          AC        PF         .         .",
+    T.AMENDMENT_ANSWERED: "     .        .         .          AC        PF         PC        UN",
+    T.ACCEPTED: "               .        .         AC         AC        .          PC        AC",
+    T.ACCEPTED_PARTLY: "        .        .         .          .         PF         PC        PF",
+    T.REJECTED: "               .        .         RE         RE        .          RE        RE",
+    T.FILLED_PARTLY: "          .        .         PF         PF        PF         PC        PF",
+    T.FILLED: "                 .        .         FI         FI        FI         FI        FI",
+    T.CANCELED: "               .        .         CA         CA        CA         CA        CA",
+    T.CANCEL_REJECTED: "        .        .         .          .         .          AC        UN",
+    T.CANCEL_REJECTED_PARTLY: " .        .         .          .         .          PF        UN",
+    T.EXPIRED: "                .        .         EX         EX        EX         EX        EX",
+    T.TIMEOUT: "                .        .         UN         UN        UN         UN        UN",
+    T.NOT_FOUND: "              .        .         UN         UN        UN         UN        UN",
+    T.NOT_SENT: "               .        .         DE         .         .          DE        DE",
+}
+
+
+@pytest.mark.parametrize("trigger", Trigger)
+def test_every_transition_and_everything_that_cannot_happen(trigger: T) -> None:
+    row = [None if name == "." else SHORT[name] for name in MATRIX[trigger].split()]
+    assert [next_status(before, trigger) for before in BEFORE] == row
+
+
 @pytest.mark.parametrize("status", TERMINAL)
 @pytest.mark.parametrize("trigger", Trigger)
 def test_terminal_states_absorb(status: S, trigger: Trigger) -> None:

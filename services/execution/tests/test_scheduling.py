@@ -184,6 +184,16 @@ def test_behind_the_signed_last_time_nothing_is_sent() -> None:
     assert sum(1 for one in updates(driver.outputs) if one.command) == 1
 
 
+def test_a_slice_has_a_last_time_of_its_own() -> None:
+    driver = ready()
+    late = changed(sliced(order(quantity=dec(4)), [2, 2]), 1, last_send_ns=T0 + 70 * SECOND)
+    driver.step(late)
+    driver.step(set_state(HALTED))
+    tick(driver, 60, 100.0)
+    assert at(driver, 70) == []
+    assert at(driver, 70.1)[0] == "SLICE-1 DENIED EXECUTION_SCHEDULE_OVER"
+
+
 def test_a_late_clock_sends_all_that_is_due() -> None:
     driver = ready()
     driver.step(sliced(order(quantity=dec(6)), [1, 2, 3]))
