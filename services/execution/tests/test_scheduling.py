@@ -28,7 +28,14 @@ from execution_samples import (
     updates,
 )
 
-from tapeline.contracts.orders import Algorithm, ApprovedOrder, ChildRole, OrderType, Side
+from tapeline.contracts.orders import (
+    Algorithm,
+    ApprovedOrder,
+    ChildRole,
+    OrderType,
+    OrderUpdate,
+    Side,
+)
 from tapeline.contracts.risk import TradingState
 
 MINUTE = 60 * SECOND
@@ -94,6 +101,18 @@ def test_twap_sends_each_slice_in_its_time_and_ends_when_all_is_filled() -> None
     assert driver.core.next_due_ns(driver.state) is not None, "housekeeping remains"
     assert at(driver, 100_000) == []
     assert not driver.state.parents
+
+
+def test_all_that_is_said_of_an_order_belongs_to_its_workflow() -> None:
+    driver = ready()
+    driver.step(sliced(order(quantity=dec(4)), [2, 2]))
+    first = driver.outputs[0].correlation_id
+    at(driver, 60)
+    tick(driver, 61, 100.0)
+    said = [one for one in driver.outputs if isinstance(one.record, OrderUpdate)]
+    assert {one.correlation_id for one in said} == {first}
+    sent = [one for one in said if one.record.command is not None]
+    assert [one.causation_id for one in sent][1:] == ["approval-o1"]
 
 
 def test_vwap_is_the_same_with_other_sizes() -> None:

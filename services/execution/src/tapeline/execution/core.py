@@ -371,9 +371,14 @@ class ExecutionCore:
         )
 
     def _send(self, talk: Transcript, update: OrderUpdate, command: VenueCommand) -> None:
-        """Says the command and, where the venue is on paper, hears its answer at once."""
-        paper = talk.state.paper
-        event_id = talk.update(replace(update, command=command), talk.correlation_id)
+        """Says the command and, where the venue is on paper, hears its answer at once. What leaves
+        for an order with a schedule belongs to its workflow, whatever input made it due."""
+        paper, approved = talk.state.paper, command.approved
+        parent = talk.state.parents.get(approved.order.client_order_id)
+        correlation_id, cause = talk.correlation_id, None
+        if parent is not None and parent.approval_id == approved.approval.approval_id:
+            correlation_id, cause = parent.correlation_id, parent.approval_id
+        event_id = talk.update(replace(update, command=command), correlation_id, cause)
         if self._goes_outside(talk.state, command.venue):
             return
         self._hear_paper(talk, self.paper.decide(paper, command, talk.session_ns), event_id)

@@ -230,7 +230,8 @@ def _tell_progress(talk: Transcript, parent: ParentOrder, live: list[LiveOrder])
         return False
     status = next_status(parent.status, trigger)
     assert status is not None, "a whole is submitted, accepted, partly filled or to be canceled"
-    talk.update(told(parent, status, talk.session_ns), parent.correlation_id)
+    update = told(parent, status, talk.session_ns)
+    talk.update(update, parent.correlation_id, parent.approval_id)
     return True
 
 
@@ -273,7 +274,7 @@ def _give_up(talk: Transcript, desk: Desk, parent: ParentOrder, refusal: Refusal
         filled_quantity=ZERO,
         average_price=None,
     )
-    talk.update(update, parent.correlation_id)
+    talk.update(update, parent.correlation_id, parent.approval_id)
 
 
 def _trigger_of_end(parent: ParentOrder, *, is_ending: bool) -> Trigger:
@@ -294,7 +295,7 @@ def _finish(talk: Transcript, parent: ParentOrder, trigger: Trigger | None) -> N
     assert status is not None, f"{parent.status} cannot end by {trigger}"
     cancels = parent.cancels
     update = replace(told(parent, status, talk.session_ns), is_terminal=True)
-    talk.update(update, parent.correlation_id)
+    talk.update(update, parent.correlation_id, parent.approval_id)
     for waiting in cancels:
         used = talk.state.used.get(waiting.approval_id)
         answer = replace(
