@@ -33,6 +33,7 @@ PULSE_S = 0.5
 """unpaced: how often a watermark is passed on, so that those behind know we live"""
 SNAPSHOT_S = 5.0
 COMMIT_TIMEOUT_S = 9.0
+ASK_S = 3.0
 SETTLE_S = 0.002
 """The broker ends a transaction a moment after it has said so. One that begins before is told to
 wait, and the client then waits 20 ms."""
@@ -118,19 +119,9 @@ class ShardWorker(threading.Thread, Generic[State]):
                 self._turn()
             self._commit(with_snapshot=True)
         except BaseException as error:  # noqa: BLE001 - a thread ends in silence otherwise
-            self.failure = self._cause_of(error)
+            self.failure = cause_of(error, self._producer)
         finally:
             self._on_end()
-
-    def _cause_of(self, error: BaseException) -> BaseException:
-        """What ended the thread. The client may lose a fatal error on its way and raise a bare
-        SystemError; the producer still knows whether it was fenced, and says so when asked."""
-        if isinstance(error, SystemError):
-            try:
-                self._producer.abort_transaction(COMMIT_TIMEOUT_S)
-            except (KafkaException, SystemError) as told:
-                return as_fenced(told)
-        return as_fenced(error)
 
     def _turn(self) -> None:
         self._settle()
@@ -268,6 +259,25 @@ class ShardWorker(threading.Thread, Generic[State]):
         place = (topic, int(message.partition() or 0))
         offset = int(message.offset() or 0)
         self._acknowledged[place] = max(offset, self._acknowledged.get(place, -1))
+
+
+def cause_of(error: BaseException, producer: Producer) -> BaseException:
+    """What ended the thread: ShardFenced where the producer says so, whatever came up first.
+
+    One who was asleep meets its time-outs and purged records before it hears that it was fenced,
+    and the client may lose a fatal error on its way. Ended by anything but a fence it would be
+    started again at once, and fence its successor.
+    """
+    found = as_fenced(error)
+    kinds = (KafkaException, SystemError, DeliveryError, NoAnswer)
+    if isinstance(found, ShardFenced) or not isinstance(error, kinds):
+        return found
+    try:
+        producer.abort_transaction(ASK_S)
+    except (KafkaException, SystemError) as told:
+        told_fence = as_fenced(told)
+        return told_fence if isinstance(told_fence, ShardFenced) else error
+    return error
 
 
 def is_outage(error: BaseException) -> bool:
