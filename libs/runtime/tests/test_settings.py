@@ -117,7 +117,6 @@ def test_a_service_name_with_a_hyphen_has_an_underscore_in_its_prefix(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("TAPELINE_MODE", "LIVE", "live trading"),
         ("TAPELINE_MODE", "REAL", "REAL"),
         ("TAPELINE_HEALTH_PORT", "70000", "70000"),
         ("TAPELINE_HEALTH_PORT", "http", "integer"),
@@ -140,8 +139,15 @@ def test_a_wrong_value_is_told_with_its_variable(
     assert error.remedy
 
 
-def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paced_run_is_never_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPELINE_MODE", "LIVE")
+    assert load_settings(RiskSettings).mode is Mode.LIVE
+    monkeypatch.setenv("TAPELINE_IS_PACED", "true")
+    assert "cannot be live" in refusal(RiskSettings).cause
+
+
+def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPELINE_MODE", "REAL")
     monkeypatch.setenv("TAPELINE_SHARDS", "x")
     monkeypatch.setenv("TAPELINE_NO_SUCH", "1")
     error = refusal(RiskSettings)

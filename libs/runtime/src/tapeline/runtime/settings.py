@@ -158,7 +158,7 @@ class ServiceSettings(KafkaSettings):
     run_id: str = Field(default="local", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     """the run all ids are derived under"""
     mode: Mode = Mode.PAPER
-    """PAPER, SHADOW or BACKTEST; LIVE is refused"""
+    """PAPER, SHADOW, BACKTEST or LIVE; live orders need each account's own signed switch"""
     instance_id: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
     """Name of this replica among those of its service, such as 0. A process that is started again
     under its name gets its partitions back at once; without one the group waits until the dead
@@ -192,14 +192,11 @@ class ServiceSettings(KafkaSettings):
     database_url: str = Field(default="", repr=False)
     """PostgreSQL, TLS in the URL (?sslmode=verify-full&sslrootcert=...); also from DATABASE_URL"""
 
-    @field_validator("mode")
-    @classmethod
-    def _is_not_live(cls, value: Mode) -> Mode:
-        if value is Mode.LIVE:
-            raise ValueError(
-                "live trading is not part of this version; use PAPER, SHADOW, BACKTEST"
-            )
-        return value
+    @model_validator(mode="after")
+    def _is_paced_on_paper_alone(self) -> Self:
+        if self.is_paced and self.mode is Mode.LIVE:
+            raise ValueError("a paced run cannot be live: a venue has a clock of its own")
+        return self
 
     @field_validator("build_id")
     @classmethod

@@ -7,7 +7,9 @@ from typing import Any
 
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.execution.core import ExecutionCore
+from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.execution.last_look import LastLook, is_send
+from tapeline.execution.outside.thread import SenderThread
 from tapeline.execution.settings import ExecutionSettings
 from tapeline.execution.state import ExecutionState
 from tapeline.execution.switchboard import CONTROL_RECORDS, is_released
@@ -22,6 +24,7 @@ from tapeline.runtime.signing import (
     seal_verdict,
     signature_verdict,
 )
+from tapeline.runtime.telemetry import configure_logging
 
 SLOT = 1
 """Number of execution among the services of the money path."""
@@ -79,7 +82,13 @@ def _keys_dir(settings: ExecutionSettings) -> Path:
 def run() -> int:
     """Runs the service until it is told to stop."""
     settings = load_settings(ExecutionSettings)
-    return run_money_service(make_service(settings), settings)
+    service = make_service(settings)
+    if settings.mode.value not in OUTSIDE_MODES:
+        return run_money_service(service, settings)
+    configure_logging(settings, service.name)
+    seals = KeyRing.from_folder(_keys_dir(settings) / SEAL_FOLDER)
+    with SenderThread(settings, service.verdict, lambda record: seal_verdict(record, seals)):
+        return run_money_service(service, settings)
 
 
 def main() -> int:

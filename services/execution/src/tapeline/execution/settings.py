@@ -21,6 +21,12 @@ class ExecutionSettings(ServiceSettings):
     """how long past its expiry a used approval is remembered by id"""
     ended_order_kept_s: int = Field(default=10, ge=1, le=86_400)
     """how long an ended order is remembered for what a venue still says about it"""
+    external_order_kept_s: int = Field(default=3600, ge=300, le=86_400)
+    """the same at an external venue, whose fills may be found late"""
+    venue_poll_ms: int = Field(default=1000, ge=50, le=60_000)
+    """pause between two polls of an account at an external venue"""
+    clock_skew_ms_max: int = Field(default=1000, ge=0, le=60_000)
+    """what the clocks of the venue and this machine may differ by"""
 
     def rules(self) -> Rules:
         """The core's part of the settings."""
@@ -28,5 +34,6 @@ class ExecutionSettings(ServiceSettings):
             risk_heartbeat_age_ns_max=self.risk_heartbeat_ms_max * 1_000_000,
             approval_kept_ns=self.approval_kept_s * SECOND_NS,
             ended_order_kept_ns=self.ended_order_kept_s * SECOND_NS,
+            external_order_kept_ns=self.external_order_kept_s * SECOND_NS,
             is_paced=self.is_paced,
         )

@@ -28,6 +28,7 @@ from tapeline.contracts.orders import (
     ReportNotice,
     Side,
     TimeInForce,
+    VenueBalance,
     VenueCommand,
     VenueReport,
 )
@@ -310,6 +311,41 @@ async def positions_are_the_fold_of_fills(bench: Bench) -> None:
     assert {one.instrument_id: one.quantity for one in listed} == {bench.instrument_id: held}
 
 
+async def fills_polled_are_fills_streamed(bench: Bench) -> None:
+    """A poll gives every fill under the id, price, quantity and commission that were streamed."""
+    for name, side in (("b1", Side.BUY), ("s1", Side.SELL)):
+        await bench.submit(bench.command(CommandKind.SUBMIT, bench.market_order(name, side)))
+        await bench.market_at(bench.price)
+    heard = {report.trade_id: report for report in bench.heard if report.trade_id}
+    polled = await bench.adapter.poll_fills(bench.account_id, 0)
+    assert {one.trade_id: (one.price, one.quantity, one.commission) for one in polled} == {
+        name: (one.price, one.quantity, one.commission) for name, one in heard.items()
+    }
+    assert {one.report_id for one in polled} == {one.report_id for one in heard.values()}
+    latest = max(one.ts_event_ns for one in polled)
+    assert not await bench.adapter.poll_fills(bench.account_id, latest + 1)
+
+
+async def cash_is_moved_by_fills_and_entries_alone(bench: Bench) -> None:
+    """What a balance changes by is what the fills cost and what the entries say."""
+    before = {one.currency: one.amount for one in await _balances(bench)}
+    await bench.submit(bench.command(CommandKind.SUBMIT, bench.market_order("b1")))
+    await bench.market_at(bench.price)
+    for report in bench.heard:
+        if report.kind is ReportKind.FILLED:
+            assert report.quantity is not None
+            assert report.price is not None
+            paid = report.quantity * report.price + (report.commission or 0)
+            before[report.currency] = before.get(report.currency, Decimal(0)) - paid
+    for entry in await bench.adapter.poll_entries(bench.account_id, 0):
+        before[entry.currency] = before.get(entry.currency, Decimal(0)) + entry.amount
+    assert {one.currency: one.amount for one in await _balances(bench)} == before
+
+
+async def _balances(bench: Bench) -> Sequence[VenueBalance]:
+    return await bench.adapter.poll_balances(bench.account_id)
+
+
 async def nothing_follows_the_end_of_an_order(bench: Bench) -> None:
     """Behind CANCELED or the last fill nothing more is said of an order."""
     first = bench.command(CommandKind.SUBMIT, bench.market_order("m1"))
@@ -380,6 +416,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     an_immediate_order_leaves_nothing_open,
     a_post_only_order_never_takes,
     positions_are_the_fold_of_fills,
+    fills_polled_are_fills_streamed,
+    cash_is_moved_by_fills_and_entries_alone,
     nothing_follows_the_end_of_an_order,
     a_stop_waits_for_its_price,
     a_stop_limit_keeps_its_limit,

@@ -8,6 +8,7 @@ Adapters are found by entry points of the group `tapeline.venues`: name -> Adapt
 
 Errors:
     VenueUnavailable   the request certainly did not leave; nothing was sent
+    VenueThrottled     the venue refused to look at the request for now, and says until when
     UnknownAdapter     no installed package offers an adapter of that name
 A request that may have left and was not answered is no error but a TIMEOUT report.
 """
@@ -21,7 +22,14 @@ from importlib.metadata import entry_points
 from typing import Final, Protocol, TypeAlias
 
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.orders import Side, VenueCommand, VenueReport
+from tapeline.contracts.orders import (
+    Side,
+    TradeBust,
+    VenueBalance,
+    VenueCommand,
+    VenueEntry,
+    VenueReport,
+)
 
 GROUP: Final = "tapeline.venues"
 
@@ -30,6 +38,15 @@ class VenueUnavailable(Exception):
     """The request certainly did not leave."""
 
     remedy = "Look at the venue's status page and at the network; nothing was sent."
+
+
+class VenueThrottled(VenueUnavailable):
+    """The venue refused to look at the request (429, 418): it did nothing with it."""
+
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        """nothing may be asked before; the venue's own word"""
 
 
 class UnknownAdapter(Exception):
@@ -63,6 +80,8 @@ class HeldPosition:
     instrument_id: str
     quantity: Decimal
     """signed"""
+    price: Decimal | None = None
+    """what the venue values one unit at"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +102,9 @@ class VenueAdapter(Protocol):
     async def submit(self, command: VenueCommand) -> Sequence[VenueReport]:
         """Sends an order, once. Returns what the venue answered at once: ACCEPTED, REJECTED,
         fills, TIMEOUT, or nothing when the answer comes over the stream. The client_order_id is
-        the venue's key against duplicates: the same command again makes no second order.
-        Raises VenueUnavailable."""
+        the venue's key against duplicates: the same command again makes no second order. The time
+        on the request is the command's, so that the venue's receive window bounds how late it can
+        count, however long this process was paused. Raises VenueUnavailable, VenueThrottled."""
         ...
 
     async def cancel(self, command: VenueCommand) -> Sequence[VenueReport]:
@@ -103,6 +123,11 @@ class VenueAdapter(Protocol):
         Raises VenueUnavailable."""
         ...
 
+    async def poll_fills(self, account_id: str, since_ns: int) -> Sequence[VenueReport | TradeBust]:
+        """Every fill and bust of the account since a venue time, under the ids that the stream
+        gives them. Raises VenueUnavailable."""
+        ...
+
     async def poll_orders(self, account_id: str) -> Sequence[OpenOrder]:
         """The account's open orders. Raises VenueUnavailable."""
         ...
@@ -111,7 +136,16 @@ class VenueAdapter(Protocol):
         """The account's positions that are not zero. Raises VenueUnavailable."""
         ...
 
-    def stream(self, account_id: str) -> AsyncIterator[VenueReport]:
+    async def poll_balances(self, account_id: str) -> Sequence[VenueBalance]:
+        """The account's cash by currency. Raises VenueUnavailable."""
+        ...
+
+    async def poll_entries(self, account_id: str, since_ns: int) -> Sequence[VenueEntry]:
+        """Cash moved by other than fills since a venue time: deposits, withdrawals, fees,
+        funding, under the venue's ids. Raises VenueUnavailable."""
+        ...
+
+    def stream(self, account_id: str) -> AsyncIterator[VenueReport | TradeBust]:
         """Reports as they happen, in the venue's order. It ends when the connection does."""
         ...
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from tapeline.contracts.orders import VenueCommand, VenueReport
+from tapeline.contracts.orders import (
+    ReportKind,
+    VenueBalance,
+    VenueCommand,
+    VenueEntry,
+    VenueReport,
+)
 from tapeline.execution.venues.interface import AdapterContext, HeldPosition, OpenOrder
 from tapeline.execution.venues.matching import Tick
 from tapeline.execution.venues.paper import PaperEvent, PaperVenue
@@ -25,6 +31,7 @@ class PaperAdapter:
         self._core = PaperVenue(context.run_id)
         self._state = PaperState()
         self._reports: dict[str, asyncio.Queue[VenueReport | None]] = {}
+        self._fills: dict[str, list[VenueReport]] = {}
         configured: tuple[PaperEvent, ...] = (
             context.venue,
             *context.instruments,
@@ -77,6 +84,22 @@ class PaperAdapter:
             if quantity
         ]
 
+    async def poll_fills(self, account_id: str, since_ns: int) -> Sequence[VenueReport]:
+        """The account's fills since then."""
+        return [one for one in self._fills.get(account_id, ()) if one.ts_event_ns >= since_ns]
+
+    async def poll_balances(self, account_id: str) -> Sequence[VenueBalance]:
+        """The account's cash."""
+        account = self._state.accounts.get(account_id, PaperAccount())
+        return [
+            VenueBalance(currency=currency, amount=amount)
+            for currency, amount in sorted(account.cash.items())
+        ]
+
+    async def poll_entries(self, account_id: str, since_ns: int) -> Sequence[VenueEntry]:
+        """None: cash moves by fills alone."""
+        return ()
+
     def stream(self, account_id: str) -> AsyncIterator[VenueReport]:
         """Reports of ticks and timers, until the adapter is closed."""
         return self._read(self._queue(account_id))
@@ -105,6 +128,8 @@ class PaperAdapter:
         self._state = self._core.evolve(self._state, event)
         for report in reports:
             self._state = self._core.evolve(self._state, report)
+            if report.kind is ReportKind.FILLED:
+                self._fills.setdefault(report.account_id, []).append(report)
         return reports
 
     def _publish(self, reports: Sequence[VenueReport]) -> None:
