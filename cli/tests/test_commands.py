@@ -42,6 +42,8 @@ COMMANDS = [
     "runs",
     "feed",
     "keys",
+    "live",
+    "reconcile",
     "replay",
     "audit",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from tapeline.accounting.numbers import fixed
 from tapeline.contracts.orders import (
     LiquiditySide,
     Order,
@@ -142,9 +143,11 @@ class AdverseAdapter:
                 account_id=account_id,
                 instrument_id=one["instrument"],
                 side=Side(one["side"]),
-                quantity=Decimal(one["quantity"]),
-                filled_quantity=Decimal(one["filled"]),
-                limit_price=None if one["limit_price"] is None else Decimal(one["limit_price"]),
+                quantity=fixed(Decimal(one["quantity"])),
+                filled_quantity=fixed(Decimal(one["filled"])),
+                limit_price=None
+                if one["limit_price"] is None
+                else fixed(Decimal(one["limit_price"])),
             )
             for one in await self._list("/orders", account_id)
         ]
@@ -155,8 +158,8 @@ class AdverseAdapter:
             HeldPosition(
                 account_id=account_id,
                 instrument_id=one["instrument"],
-                quantity=Decimal(one["quantity"]),
-                price=Decimal(one["price"]) or None,
+                quantity=fixed(Decimal(one["quantity"])),
+                price=fixed(Decimal(one["price"])) or None,
             )
             for one in await self._list("/positions", account_id)
         ]
@@ -164,7 +167,7 @@ class AdverseAdapter:
     async def poll_balances(self, account_id: str) -> Sequence[VenueBalance]:
         """Cash."""
         return [
-            VenueBalance(currency=one["currency"], amount=Decimal(one["amount"]))
+            VenueBalance(currency=one["currency"], amount=fixed(Decimal(one["amount"])))
             for one in await self._list("/balances", account_id)
         ]
 
@@ -176,7 +179,7 @@ class AdverseAdapter:
                 kind=one["kind"],
                 instrument_id="",
                 currency=one["currency"],
-                amount=Decimal(one["amount"]),
+                amount=fixed(Decimal(one["amount"])),
                 ts_event_ns=one["time_ns"],
             )
             for one in await self._list("/entries", account_id, since_ns=str(since_ns))
@@ -277,9 +280,9 @@ class AdverseAdapter:
             venue=self._context.venue.venue,
             client_order_id=shown["client_order_id"],
             trade_id=shown["trade_id"],
-            price=Decimal(shown["price"]),
-            quantity=Decimal(shown["quantity"]),
-            commission=Decimal(shown["fee"]),
+            price=fixed(Decimal(shown["price"])),
+            quantity=fixed(Decimal(shown["quantity"])),
+            commission=fixed(Decimal(shown["fee"])),
             currency=shown["currency"],
             reason="busted",
             ts_event_ns=shown["time_ns"],
@@ -298,9 +301,9 @@ class AdverseAdapter:
         return replace(
             plain,
             trade_id=shown["trade_id"],
-            price=Decimal(shown["price"]),
-            quantity=Decimal(shown["quantity"]),
-            commission=Decimal(shown["fee"]),
+            price=fixed(Decimal(shown["price"])),
+            quantity=fixed(Decimal(shown["quantity"])),
+            commission=fixed(Decimal(shown["fee"])),
             currency=shown["currency"],
             liquidity_side=LiquiditySide.MAKER if shown["is_maker"] else LiquiditySide.TAKER,
         )

@@ -1,0 +1,95 @@
+"""Orders whose replies are lost: no duplicate, none called rejected that the venue holds.
+
+Short by default; `TAPELINE_TEST_CHAOS_TRIALS` asks for so many orders in each mode in which venues
+recognise duplicates (make chaos: 2,500), `TAPELINE_TEST_CHAOS_SEED` repeats a run. Times are scaled
+down: the client waits 0.2 s for an answer, the venue takes no request older than 2 s.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from adverse_process import adverse_venue
+from desk import Desk, desk
+from verdict import Verdict, judge
+
+from tapeline.contracts.orders import Side
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.chaos]
+TRIALS = int(os.environ.get("TAPELINE_TEST_CHAOS_TRIALS", "24"))
+SEED = int(os.environ.get("TAPELINE_TEST_CHAOS_SEED", "0")) or random.SystemRandom().randrange(
+    10**6
+)
+RESOLVED_S_MAX = 10.0
+BATCH = 25
+MODES = {
+    "forever": {"dedupe": "forever"},
+    "open orders only": {"dedupe": "open"},
+    "ten minutes": {"dedupe": "window", "dedupe_window_s": 1.0},
+    "none": {"dedupe": "none"},
+}
+"""Ten minutes are scaled down to one second."""
+LOSSES = {
+    "lost_reply": 0.4,
+    "lost_request": 0.1,
+    "late": 0.2,
+    "late_s": 0.6,
+    "error_after": 0.05,
+    "partial": 0.3,
+    "receive_window_s": 2.0,
+}
+
+
+def trade(run: Desk, count: int, choice: random.Random) -> None:
+    """Orders of all sorts, a batch at a time; the market moves so that resting ones fill too."""
+    for number in range(count):
+        side = choice.choice((Side.BUY, Side.SELL))
+        limit = choice.choice((None, "100", "50" if side is Side.BUY else "200"))
+        run.approve(f"o{number}", str(choice.randint(1, 50) / 10), side=side, limit=limit)
+        if number % BATCH == BATCH - 1:
+            until_ended(run, number + 1)
+    until_ended(run, count)
+
+
+def until_ended(run: Desk, count: int) -> None:
+    """Moves the market through every limit until the orders so far have ended."""
+
+    def is_done() -> bool:
+        for price in ("40", "100", "210", "100"):
+            run.venue.market(SYNA_X=price)
+        return len(run.ended()) >= count
+
+    run.until(is_done, limit_s=180.0)
+
+
+def finished(run: Desk) -> Verdict:
+    """The verdict, once everything that was on its way has come."""
+    run.settled()
+    return judge(run)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_lost_reply_makes_no_second_order(
+    mode: str, tmp_path: Path, kafka_bootstrap: str, postgres_url: str
+) -> None:
+    print(f"\nTAPELINE_TEST_CHAOS_SEED={SEED} dedupe {mode}, {TRIALS} orders")
+    choice = random.Random(SEED)
+    with (
+        adverse_venue(tmp_path / "venue", SEED) as venue,
+        desk(tmp_path, kafka_bootstrap, postgres_url, venue) as run,
+    ):
+        venue.market(SYNA_X="100")
+        venue.script(**LOSSES, **MODES[mode])
+        run.start(TAPELINE_EXECUTION_RISK_HEARTBEAT_MS_MAX="10000")
+        began = time.monotonic()
+        trade(run, TRIALS, choice)
+        found = finished(run)
+    print(found, f"{time.monotonic() - began:.0f} s", sep="\n")
+    assert found.orders == TRIALS
+    assert found.unknown > TRIALS // 4
+    assert found.p99_s <= RESOLVED_S_MAX
