@@ -26,7 +26,6 @@ from confluent_kafka import TopicPartition as KafkaPlace
 
 from tapeline.accounting.numbers import CONTEXT, ZERO
 from tapeline.audit.keys import create_key
-from tapeline.audit.migrate import migrate as migrate_audit
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment, PositionCorrection
 from tapeline.contracts.config import Account, AssetClass, Instrument, Venue
@@ -106,7 +105,6 @@ class Desk:
     found: list[Found] = field(default_factory=list)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     intents_url: str = ""
-    audit_url: str = ""
     is_beating: bool = True
 
     def __post_init__(self) -> None:
@@ -305,7 +303,7 @@ class Desk:
         self.processes.append(process)
         deadline = time.monotonic() + READY_S
         while self._pulses() == beats and process.poll() is None:
-            assert time.monotonic() < deadline, self.output()
+            assert time.monotonic() < deadline, self.output()[-3000:]
             time.sleep(0.02)
         return process
 
@@ -327,7 +325,7 @@ class Desk:
 
     def output(self) -> str:
         path = self.folder / "execution.out"
-        return path.read_text()[-6000:] if path.exists() else ""
+        return path.read_text() if path.exists() else ""
 
     # ---- what comes of it
 
@@ -394,8 +392,8 @@ class Desk:
         deadline = time.monotonic() + limit_s
         while not (value := is_so()):
             for process in self.processes[-1:]:
-                assert process.poll() in (None, -signal.SIGKILL, 0), self.output()
-            assert time.monotonic() < deadline, self.output()
+                assert process.poll() in (None, -signal.SIGKILL, 0), self.output()[-3000:]
+            assert time.monotonic() < deadline, self.output()[-3000:]
             time.sleep(0.02)
         return value
 
@@ -405,7 +403,7 @@ class Desk:
         """Waits until our books are the venue's; says both where they do not become so."""
         deadline = time.monotonic() + limit_s
         while self.folded() != self.at_venue():
-            assert time.monotonic() < deadline, (self.folded(), self.at_venue(), self.output())
+            assert time.monotonic() < deadline, (self.folded(), self.at_venue())
             time.sleep(0.05)
 
     def at_venue(self) -> Figures:
@@ -465,8 +463,3 @@ def desk(
         yield made
     finally:
         made.close()
-
-
-def audited(url: str) -> str:
-    """The audit's tables and role."""
-    return migrate_audit(url)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from adverse_process import adverse_venue
 from desk import ACCOUNT, INSTRUMENT, Desk, desk
+from postgres_books import audited
 from test_lost_replies import finished, trade
 from verdict import judge
 
@@ -51,9 +52,11 @@ def test_no_misbehaviour_makes_our_books_differ(
         venue.market(SYNA_X="100")
         venue.script(**script)
         run.start(TAPELINE_EXECUTION_RISK_HEARTBEAT_MS_MAX="10000")
-        trade(run, TRIALS, random.Random(SEED))
-        venue.script()
-        found = finished(run)
+        with audited(run) as recorded:
+            trade(run, TRIALS, random.Random(SEED))
+            venue.script()
+            found = finished(run)
+        assert recorded == run.at_venue()
         assert run.of(VenueDrift) == [] or not run.of(VenueDrift)[-1].is_open
     print(found)
     assert found.orders == TRIALS

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tapeline.cli.commands.act import EXPIRY_NS, BadOrder, send
+from tapeline.cli.commands.act import BadOrder
+from tapeline.cli.commands.halting import EXPIRY_NS
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
 from tapeline.cli.runs import OPERATOR
+from tapeline.cli.sending import Sender
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import VenueDrift
 from tapeline.contracts.control import AcceptVenueTruth, ScopeKind, SetLiveSwitch
@@ -45,7 +47,7 @@ def live(
         )
         event_id = derive_id(place.run.run_id, "cli", str(now_ns), f"live/{account}")
         key = f"ACCOUNT:{account}/SetLiveSwitch"
-        send(place, topics.CONTROL, 0, key, sign(record, signer), event_id)
+        _send(place, key, sign(record, signer), event_id)
     typer.echo(f"live {state}: {account}")
 
 
@@ -96,7 +98,13 @@ def _accept(place: Desk, account: str, reason: str, found: list[VenueDrift]) -> 
         **_signed(place, signer, reason, now_ns),
     )
     key = f"ACCOUNT:{account}/AcceptVenueTruth"
-    send(place, topics.CONTROL, 0, key, sign(record, signer), command_id)
+    _send(place, key, sign(record, signer), command_id)
+
+
+def _send(place: Desk, key: str, record: Any, event_id: str) -> None:
+    sender = Sender(place.config, place.run)
+    sender.send(topics.CONTROL, 0, key, record, event_id)
+    sender.finish()
 
 
 def _signer(place: Desk) -> Signer:

@@ -102,16 +102,19 @@ class MoneyService(Generic[State]):
     """whether an output makes a venue do something that a halt forbids"""
 
 
-def run_money_service(service: MoneyService[State], settings: ServiceSettings) -> int:
-    """Runs the service until SIGTERM; returns the process's exit code."""
+def run_money_service(
+    service: MoneyService[State], settings: ServiceSettings, trips: TripWatch | None = None
+) -> int:
+    """Runs the service until SIGTERM and returns its exit code; `trips` has been started."""
     configure_logging(settings, service.name)
     if not settings.shards:
         raise SettingsError(
             f"{service.name} has no shards to serve.", "Set TAPELINE_SHARDS, such as 0 or 0,1."
         )
-    trips = TripWatch.of(service.name, settings)
-    # Before Kafka is there: a switch that is pulled now must hold all the same.
-    trips.start()
+    if trips is None:
+        trips = TripWatch.of(service.name, settings)
+        # Before Kafka is there: a switch that is pulled now must hold all the same.
+        trips.start()
     wait_for_kafka(settings)
     process = MoneyProcess(service, settings, trips)
     # Whoever sees the probes' port may end the process: from here on that is a clean stop.

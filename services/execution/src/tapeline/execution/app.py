@@ -9,7 +9,7 @@ from tapeline.contracts.orders import ApprovedOrder
 from tapeline.execution.core import ExecutionCore
 from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.execution.last_look import LastLook, is_send
-from tapeline.execution.outside.thread import SenderThread
+from tapeline.execution.outside.thread import SenderThread, Shell
 from tapeline.execution.settings import ExecutionSettings
 from tapeline.execution.state import ExecutionState
 from tapeline.execution.switchboard import CONTROL_RECORDS, is_released
@@ -25,6 +25,7 @@ from tapeline.runtime.signing import (
     signature_verdict,
 )
 from tapeline.runtime.telemetry import configure_logging
+from tapeline.runtime.trip_watch import TripWatch
 
 SLOT = 1
 """Number of execution among the services of the money path."""
@@ -86,9 +87,14 @@ def run() -> int:
     if settings.mode.value not in OUTSIDE_MODES:
         return run_money_service(service, settings)
     configure_logging(settings, service.name)
+    trips = TripWatch.of(service.name, settings)
+    trips.start()
     seals = KeyRing.from_folder(_keys_dir(settings) / SEAL_FOLDER)
-    with SenderThread(settings, service.verdict, lambda record: seal_verdict(record, seals)):
-        return run_money_service(service, settings)
+    shell = Shell(
+        verdict=service.verdict, seal=lambda record: seal_verdict(record, seals), trips=trips
+    )
+    with SenderThread(settings, shell):
+        return run_money_service(service, settings, trips)
 
 
 def main() -> int:

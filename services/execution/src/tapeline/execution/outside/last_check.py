@@ -6,13 +6,14 @@ that risk is alive. Pure; what is not known is a no.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, Final
 
 from tapeline.contracts import topics
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.control import SetLiveSwitch
+from tapeline.contracts.control import LocalTrip, SetLiveSwitch
 from tapeline.contracts.orders import ApprovedOrder, Mode, OrderUpdate, VenueCommand
 from tapeline.contracts.risk import TradingState
 from tapeline.contracts.system import Watermark
@@ -80,6 +81,10 @@ class LastCheck:
     heartbeat_age_ns_max: int
     verdict: Callable[[ApprovedOrder], str]
     """what the shell finds about an approval's seal"""
+    trips: Callable[[], Sequence[LocalTrip]] = tuple
+    """the kill switch as it was pulled at this process, by file or signal"""
+    blind_because: Callable[[], str] = str
+    """why the switch's folder cannot be watched, or empty"""
 
     def of_command(self, update: OrderUpdate, command: VenueCommand) -> Refusal | None:
         """Whether the command that was read is the one that was approved."""
@@ -104,8 +109,11 @@ class LastCheck:
         is_live = account is not None and account.mode is Mode.LIVE
         if not is_live or not world.live_switches.get(approved.order.account_id, False):
             return _no(Code.LIVE_NOT_PERMITTED, "The account is not switched on for live.")
-        if not switchboard.permits(world.board, approved):
-            state = switchboard.trading_state(world.board, approved.order)
+        if blind := self.blind_because():
+            return _no(Code.TRADING_HALTED, f"The kill switch cannot be watched: {blind}.")
+        board = reduce(switchboard.tripped, self.trips(), world.board)
+        if not switchboard.permits(board, approved):
+            state = switchboard.trading_state(board, approved.order)
             is_halted = state is TradingState.HALTED
             code = Code.TRADING_HALTED if is_halted else Code.TRADING_REDUCING
             return _no(code, f"Trading is {state.value} for a scope of this order.")

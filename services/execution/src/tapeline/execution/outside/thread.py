@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -29,29 +30,36 @@ from tapeline.runtime.outbox import Outbox
 from tapeline.runtime.schemas import SchemaTopic
 from tapeline.runtime.settings import SettingsError
 from tapeline.runtime.telemetry import Metrics, get_logger
+from tapeline.runtime.trip_watch import TripWatch
 
 START_S: Final = 30.0
 STOP_S: Final = 10.0
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """What the sender shares with the money driver."""
+
+    verdict: Callable[[str, Any], str]
+    """(topic, record) -> what is wrong with it, on the way in"""
+    seal: Callable[[ApprovedOrder], str]
+    """what is wrong with an approval's seal"""
+    trips: TripWatch
+    """the kill switch by file and signal"""
+
+
 class SenderThread:
     """Begins before the shards do, so that no command is there before its shard is owned."""
 
-    def __init__(
-        self,
-        settings: ExecutionSettings,
-        verdict: Callable[[str, Any], str],
-        seal: Callable[[ApprovedOrder], str],
-    ) -> None:
+    def __init__(self, settings: ExecutionSettings, shell: Shell) -> None:
         if not settings.database_url:
             raise SettingsError(
                 f"DATABASE_URL is not set; {settings.mode.value} writes down what it sends.",
                 "Set it to the URL of the role tapeline_execution, or use mode PAPER.",
             )
         self._settings = settings
-        self._verdict = verdict
-        self._seal = seal
+        self._shell = shell
         self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
@@ -91,7 +99,7 @@ class SenderThread:
         await asyncio.to_thread(schemas.publish, topics.TOPICS[topics.VENUE_REPORTS].records)
         config = confluent_config(settings)
         place = (settings.topic_prefix, settings.run_id)
-        watch = Watch(config, place, self._verdict, schemas.resolve)
+        watch = Watch(config, place, self._shell.verdict, schemas.resolve)
         await asyncio.to_thread(watch.start, settings.shards, START_S)
         watching, links = Watching(watch), Links(settings.run_id)
         intents = IntentLedger(self._store)
@@ -102,7 +110,9 @@ class SenderThread:
                     run_id=settings.run_id,
                     mode=settings.mode.value,
                     heartbeat_age_ns_max=settings.risk_heartbeat_ms_max * 1_000_000,
-                    verdict=self._seal,
+                    verdict=self._shell.seal,
+                    trips=self._shell.trips.open_trips,
+                    blind_because=self._shell.trips.blind_because,
                 ),
                 watching=watching,
                 links=links,
