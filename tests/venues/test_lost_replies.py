@@ -2,7 +2,7 @@
 
 Short by default; `TAPELINE_TEST_CHAOS_TRIALS` asks for so many orders in each mode in which venues
 recognise duplicates (make chaos: 2,500), `TAPELINE_TEST_CHAOS_SEED` repeats a run. Times are scaled
-down: the client waits 0.2 s for an answer, the venue takes no request older than 5 s.
+down: the client waits 0.2 s for an answer, the venue takes no request older than 3 s.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from verdict import Verdict, judge
 from tapeline.contracts.orders import Side
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.chaos]
-TRIALS = int(os.environ.get("TAPELINE_TEST_CHAOS_TRIALS", "24"))
+TRIALS = int(os.environ.get("TAPELINE_TEST_CHAOS_TRIALS", "16"))
 SEED = int(os.environ.get("TAPELINE_TEST_CHAOS_SEED", "0")) or random.SystemRandom().randrange(
     10**6
 )
@@ -41,7 +41,7 @@ LOSSES = {
     "late_s": 0.6,
     "error_after": 0.02,
     "partial": 0.3,
-    "receive_window_s": 5.0,
+    "receive_window_s": 3.0,
 }
 
 
@@ -84,7 +84,9 @@ def test_a_lost_reply_makes_no_second_order(
     choice = random.Random(SEED)
     with (
         adverse_venue(tmp_path / "venue", SEED) as venue,
-        desk(tmp_path, kafka_bootstrap, postgres_url, venue, receive_window_s=5.0) as run,
+        desk(
+            tmp_path, kafka_bootstrap, postgres_url, venue, receive_window_s=3.0, ttl_s=3.0
+        ) as run,
     ):
         venue.market(SYNA_X="100")
         venue.script(**LOSSES, **MODES[mode])
@@ -96,5 +98,5 @@ def test_a_lost_reply_makes_no_second_order(
         assert recorded == run.at_venue()
     print(found, f"{time.monotonic() - began:.0f} s", sep="\n")
     assert found.orders == TRIALS
-    assert found.unknown > TRIALS // 4
+    assert found.unknown > TRIALS // 8
     assert found.p99_s <= RESOLVED_S_MAX
