@@ -52,7 +52,7 @@ bench: setup ## Benchmarks, each beside its bare limit
 	@$(BIN)/python -m bench
 
 chaos: setup ## The long form of the fault tests; prints its seeds
-	@$(BIN)/pytest -m chaos -s
+	@TAPELINE_TEST_CHAOS_TRIALS=$${TAPELINE_TEST_CHAOS_TRIALS:-2500} $(BIN)/pytest -m chaos -s
 
 coverage: setup ## Branch coverage of the cores; all of it is wanted
 	@$(BIN)/coverage erase
