@@ -54,6 +54,7 @@ def audited(run: Desk) -> Iterator[Figures]:
         "TAPELINE_RUN_ID": run.run_id,
         "TAPELINE_KEYS_DIR": str(run.keys),
         "TAPELINE_AUDIT_ANCHORS_DIR": str(run.folder / "anchors"),
+        "TAPELINE_HEALTH_PORT_FILE": str(run.folder / "audit.port"),
     }
     with (run.folder / "audit.out").open("ab") as output:
         process = subprocess.Popen(
@@ -61,6 +62,7 @@ def audited(run: Desk) -> Iterator[Figures]:
         )
         try:
             yield figures
+            run.until((run.folder / "audit.port").exists)
             process.send_signal(signal.SIGTERM)
             assert process.wait(120) == 0, (run.folder / "audit.out").read_text()[-3000:]
         finally:
