@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from adverse_process import adverse_venue
+from adverse_process import AdverseVenue, adverse_venue
 from desk import ACCOUNT, INSTRUMENT, Desk, desk
 from postgres_books import audited
 from test_lost_replies import finished, trade
@@ -69,20 +69,24 @@ def test_no_misbehaviour_makes_our_books_differ(
     assert found.orders == TRIALS
 
 
-def test_an_order_that_arrives_late_is_never_doubled_and_stays_reserved(run: Desk) -> None:
-    run.venue.script(late=1.0, late_s=1.5, receive_window_s=2.0)
-    run.start()
-    run.approve("o1", "3")
-    run.until(lambda: "UNKNOWN" in run.statuses("o1"))
-    run.approve("o2")
-    run.until(lambda: "approval-o2" in run.ended())
-    # What is not known at the venue lets the instrument only reduce.
-    assert run.updates("o2")[-1].code == "EXECUTION_TRADING_REDUCING"
-    assert "approval-o1" not in run.ended(), "its exposure must stay reserved"
-    run.until(lambda: "approval-o1" in run.ended())
-    assert run.statuses("o1")[-1] == "FILLED"
-    run.settled()
-    assert judge(run).unknown == 1
+def test_an_order_that_arrives_late_is_never_doubled_and_stays_reserved(
+    tmp_path: Path, kafka_bootstrap: str, postgres_url: str, venue: AdverseVenue
+) -> None:
+    venue.market(SYNA_X="100")
+    venue.script(late=1.0, late_s=3.0, receive_window_s=30.0)
+    with desk(tmp_path, kafka_bootstrap, postgres_url, venue, receive_window_s=30.0) as run:
+        run.start()
+        run.approve("o1", "3")
+        run.until(lambda: "UNKNOWN" in run.statuses("o1"))
+        run.approve("o2")
+        run.until(lambda: "approval-o2" in run.ended())
+        # What is not known at the venue lets the instrument only reduce.
+        assert run.updates("o2")[-1].code == "EXECUTION_TRADING_REDUCING"
+        assert "approval-o1" not in run.ended(), "its exposure must stay reserved"
+        run.until(lambda: "approval-o1" in run.ended())
+        assert run.statuses("o1")[-1] == "FILLED"
+        run.settled()
+        assert judge(run).unknown == 1
 
 
 def test_a_busted_fill_leaves_all_books_equal(run: Desk) -> None:
