@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tapeline.cli.commands.act import BadOrder
 from tapeline.cli.commands.halting import EXPIRY_NS
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
+from tapeline.cli.order_asked import BadOrder
 from tapeline.cli.runs import OPERATOR
 from tapeline.cli.sending import Sender
 from tapeline.contracts import topics
