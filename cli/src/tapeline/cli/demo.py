@@ -122,6 +122,7 @@ def run_demo(
             facts = _played(session, source, console, started_s)
     except KeyboardInterrupt:
         session.store.end(run, "stopped")
+        console.print(f"Stopped; no process is left, and {run.name} is kept: `tapeline runs`.")
         raise
     except BaseException:
         if session.stack.endpoints is None:

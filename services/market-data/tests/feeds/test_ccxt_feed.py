@@ -11,7 +11,12 @@ import pytest
 from market_data_exchange_server import Exchange
 
 from tapeline.contracts.market import AggressorSide
-from tapeline.market_data.feeds.ccxt_feed import CcxtFeed, instrument_id_of, make, parsed
+from tapeline.market_data.feeds.ccxt_feed import (
+    CcxtFeed,
+    instrument_id_of,
+    make,
+    parsed,
+)
 from tapeline.market_data.feeds.interface import (
     FeedError,
     LastSeen,
@@ -20,6 +25,7 @@ from tapeline.market_data.feeds.interface import (
     RawTrade,
     RawUnreadable,
 )
+from tapeline.market_data.feeds.message_watch import MessageWatch
 from tapeline.market_data.quality import Gate, Limits, Refusal
 
 WAIT_S = 20.0
@@ -123,6 +129,17 @@ async def test_a_dropped_connection_is_made_anew_and_what_was_missed_is_fetched(
         found = await take(feed, 20)
     assert ids(found) == ["100*", *numbers(101, 120)]
     assert exchange.connections == 3
+
+
+async def test_a_wait_that_ccxt_cancels_is_a_lost_connection_and_not_our_end() -> None:
+    async def ask() -> None:
+        raise asyncio.CancelledError
+
+    async def close() -> None:
+        """Nothing is open."""
+
+    with pytest.raises(ConnectionError):
+        await MessageWatch(ask, WAIT_S, close).turn()
 
 
 async def test_what_cannot_be_fetched_any_more_is_a_gap() -> None:

@@ -37,6 +37,7 @@ from tapeline.market_data.feeds.interface import (
     RawUnreadable,
     only_options,
 )
+from tapeline.market_data.feeds.message_watch import MessageWatch
 from tapeline.market_data.feeds.trade_tape import TradeTape
 from tapeline.runtime import clock
 from tapeline.runtime.telemetry import get_logger
@@ -44,7 +45,6 @@ from tapeline.runtime.telemetry import get_logger
 MILLISECOND_NS: Final = 1_000_000
 QUEUE_MAX: Final = 10_000
 BATCH_MAX: Final = 1000
-TURN_S: Final = 0.25
 CATCH_UP_LIMIT: Final = 1000
 BACK_OFF_S: Final = 0.5
 BACK_OFF_MAX_S: Final = 60.0
@@ -284,7 +284,7 @@ class CcxtFeed:
                 continue
             except ccxt_errors.BadSymbol as error:
                 raise FeedError(f"{self.name}: {error}", "Correct the option symbols.") from error
-            except (ccxt_errors.BaseError, TimeoutError) as error:
+            except (ccxt_errors.BaseError, ConnectionError, TimeoutError) as error:
                 log.warning("feed_broken", feed=self.name, reason=str(error)[:200], pause_s=pause_s)
                 self._heed(error, ccxt_errors)
             except _UNREADABLE as error:
@@ -293,8 +293,8 @@ class CcxtFeed:
             await self._pause(pause_s)
             pause_s = min(pause_s * 2, BACK_OFF_MAX_S)
 
-    def _watch(self, ask: Callable[[], Any]) -> _Watch:
-        return _Watch(ask, self._options.silence_s, self._exchange.close)
+    def _watch(self, ask: Callable[[], Any]) -> MessageWatch:
+        return MessageWatch(ask, self._options.silence_s, self._exchange.close)
 
     def _heed(self, error: Exception, ccxt_errors: Any) -> None:
         """After 429 or 418 nothing is asked until the time the exchange names."""
@@ -357,48 +357,6 @@ class CcxtFeed:
                     f"{self.name} does not trade {symbol!r}.",
                     "Write symbols as ccxt does: BTC/USDT, or BTC/USDT:USDT for a perpetual.",
                 )
-
-
-class _Watch:
-    """Waits for one kind of message without losing any.
-
-    ccxt wakes its caller for the first message only; what comes before the next call waits in its
-    cache for a later message. So the cache is looked at after every wake-up and every TURN_S.
-    """
-
-    def __init__(
-        self, ask: Callable[[], Any], silence_s: float, close: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._ask = ask
-        self._silence_s = silence_s
-        self._close = close
-        self._message: asyncio.Future[Any] | None = None
-        self._since_s = clock.monotonic_s()
-        self._clients: dict[str, Any] = {}
-
-    def has_reconnected(self, clients: Mapping[str, Any]) -> bool:
-        """True when ccxt has replaced a connection since the last call; it may do so silently."""
-        before, self._clients = self._clients, dict(clients)
-        return any(before.get(url, client) is not client for url, client in self._clients.items())
-
-    async def turn(self) -> None:
-        """Returns after a message or a moment; TimeoutError after a long silence, disconnected."""
-        if self._message is None:
-            self._message = asyncio.ensure_future(self._ask())
-        try:
-            await asyncio.wait({self._message}, timeout=TURN_S)
-        except asyncio.CancelledError:
-            self._message.cancel()
-            raise
-        now_s = clock.monotonic_s()
-        if self._message.done():
-            message, self._message, self._since_s = self._message, None, now_s
-            message.result()
-        elif now_s - self._since_s > self._silence_s:
-            message, self._message, self._since_s = self._message, None, now_s
-            message.cancel()
-            await self._close()
-            raise TimeoutError(f"no message for {self._silence_s:.0f} s")
 
 
 class _Done(Exception):
