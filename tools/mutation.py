@@ -72,7 +72,10 @@ GROUPS: Final = (
         files={
             **{
                 f"{RISK_SOURCE}/{name}.py": (f"{RISK}/tests",)
-                for name in ("guards", "entry_guards", "limits", "sizing")
+                for name in (
+                    *("guards", "entry_guards", "market_guards", "pace_guards", "authors"),
+                    *("limits", "bound", "size_rules", "sizing", "in_force"),
+                )
             },
             **{
                 f"{RUNTIME_SOURCE}/{name}.py": (
@@ -92,7 +95,10 @@ GROUPS: Final = (
         wanted=0.85,
         files={
             f"{EXECUTION_SOURCE}/{name}.py": (f"{EXECUTION}/tests",)
-            for name in ("life_cycle", "order_table", "bookkeeping", "external", "venue_truth")
+            for name in (
+                *("life_cycle", "order_table", "bookkeeping", "parents", "schedules"),
+                *("scheduling", "amendments", "external", "venue_truth"),
+            )
         },
     ),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from tapeline.contracts.accounts import CashAdjustment, FundingPayment, PositionCorrection
 from tapeline.contracts.config import Account, Instrument
 from tapeline.contracts.control import CancelAll, Flatten, SetTradingState
 from tapeline.contracts.orders import (
@@ -58,6 +59,7 @@ class ExecutionObserver:
     """of those, what has not ended"""
     switches: Switches = field(default_factory=Switches)
     heartbeat_ns: int | None = None
+    mode: str = "PAPER"
     genuine: dict[str, ApprovedOrder] = field(default_factory=dict)
     """what risk wrote, by approval; forged copies are not in here"""
     copied: set[str] = field(default_factory=set)
@@ -118,10 +120,8 @@ class ExecutionObserver:
         """Keeps the books."""
         record = event.record
         match record:
-            case OrderUpdate() if isinstance(event, Output):
-                self._updated(record)
-            case Fill() if isinstance(event, Output):
-                self._filled(record)
+            case _ if isinstance(event, Output):
+                self._said(record)
             case ApprovedOrder() if event.event_id.startswith(world.FORGED):
                 self.copied.add(record.approval.approval_id)
             case ApprovedOrder():
@@ -140,6 +140,20 @@ class ExecutionObserver:
                     cash = {record.base_currency: record.initial_cash}
                     self.books[record.account_id] = Book(cash)
 
+    def _said(self, record: Any) -> None:
+        match record:
+            case OrderUpdate():
+                self._updated(record)
+            case Fill():
+                self._filled(record)
+            case CashAdjustment() | FundingPayment():
+                self.books[record.account_id].move(record.currency, record.amount)
+            case PositionCorrection():
+                instrument = self.config["Instrument", record.instrument_id]
+                place = (record.group_id, record.instrument_id)
+                book = self.books[record.account_id]
+                book.trade(place, record.quantity, record.price, instrument)
+
     def _configure(self, kind: str, name: str, record: Any) -> None:
         known = self.config.get((kind, name))
         if known is None or record.version >= known.version:
@@ -156,7 +170,9 @@ class ExecutionObserver:
             is_copy = record.approval_id in self.copied and record.status is OrderStatus.DENIED
             require(is_copy, "one end", record.approval_id)
         if record.is_terminal:
-            require(record.status in ENDED, "one end", f"terminal {record.status}")
+            # The approval of a cancel may end while its order goes on.
+            is_over = record.status in ENDED or record.approval_id not in self.sent
+            require(is_over, "one end", f"terminal {record.status}")
             self.live.pop(record.approval_id, None)
             self.ended[record.approval_id] = record.ts_init_ns
             self._forget(record.ts_init_ns - FORGET_NS)
@@ -189,7 +205,7 @@ class ExecutionObserver:
             require(is_kept, "limit price", f"{record.price} for {order.limit_price}")
         sent.filled += record.quantity
         require(sent.filled <= sum(sent.children.values(), ZERO), "fills within quantity", sent)
-        left = order.quantity - sent.filled
+        left = max(order.quantity - sent.filled, ZERO)
         require(record.leaves_quantity == left, "fills within quantity", "what is left")
         instrument: Instrument = self.config["Instrument", record.instrument_id]
         self.books[record.account_id].fill(record, instrument)
@@ -198,6 +214,29 @@ class ExecutionObserver:
 
     def compare(self, state: Any) -> None:
         """The venue's ledger is the fold of the fills; both cores hold the orders that are open."""
+        if self.mode == "LIVE":
+            self._compare_outside(state)
+        else:
+            self._compare_paper(state)
+        opened = {one.approved.order.client_order_id for one in self.live.values()}
+        require(set(state.orders) == opened, "open orders", f"{set(state.orders) ^ opened}")
+        filled = {one.approved.order.client_order_id: one.filled for one in self.live.values()}
+        core = {name: order.filled_quantity for name, order in state.orders.items()}
+        same_figures("filled quantities", filled, core)
+        require(self.switches.states == state.switchboard.states, "kill latched", "states differ")
+
+    def _compare_outside(self, state: Any) -> None:
+        for account_id, external in state.external.books.items():
+            book = self.books[account_id]
+            same_figures(f"book's cash of {account_id}", book.cash, external.ledger.cash)
+            held = {
+                (group, name): line.quantity
+                for name, lines in external.ledger.lines.items()
+                for group, line in lines.items()
+            }
+            same_figures(f"book's positions of {account_id}", book.held, held)
+
+    def _compare_paper(self, state: Any) -> None:
         for account_id, book in self.books.items():
             venue = state.paper.accounts[account_id]
             same_figures(f"venue's cash of {account_id}", book.cash, venue.cash)
@@ -205,9 +244,4 @@ class ExecutionObserver:
             held = {name: book.net(name) for name in names}
             same_figures(f"venue's positions of {account_id}", held, venue.positions)
         opened = {one.approved.order.client_order_id for one in self.live.values()}
-        require(set(state.orders) == opened, "open orders", f"{set(state.orders) ^ opened}")
         require(set(state.paper.orders) == opened, "venue's open orders", "others")
-        filled = {one.approved.order.client_order_id: one.filled for one in self.live.values()}
-        core = {name: order.filled_quantity for name, order in state.orders.items()}
-        same_figures("filled quantities", filled, core)
-        require(self.switches.states == state.switchboard.states, "kill latched", "states differ")

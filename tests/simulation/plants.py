@@ -93,16 +93,11 @@ def _one_scope_less(original: Any) -> Any:
 
 
 def _loosened(original: Any) -> Any:
-    def limit(state: Any, mandate: Any, name: str, now_ns: int) -> Decimal:
-        value: Decimal = getattr(mandate, name)
-        found = [
-            one.value
-            for one in state.overlays.values()
-            if one.account_id == mandate.account_id and one.field == name
-        ]
-        return Decimal(max([value, *found]))
+    def tighten(values: dict[str, Decimal], name: str, value: Decimal) -> None:
+        original(values, name, value)
+        values[name] = value
 
-    return limit
+    return tighten
 
 
 def _older_marks(original: Any) -> Any:
@@ -315,8 +310,8 @@ PLANTS: Final = (
     ),
     Plant(
         name="overlay-loosens",
-        what="an overlay may widen a limit, and never expires",
-        where=f"{RISK}.config_book:limit",
+        what="the limit that is said last counts, an overlay's too, not the tightest",
+        where=f"{RISK}.in_force:tighten",
         by=_loosened,
     ),
     Plant(

@@ -47,6 +47,7 @@ class Place:
     watch: Callable[[MoneyCore[Any]], ObservedCore]
     """puts an observer beside a core"""
     chance: Random
+    mode: str = "PAPER"
     is_lagging: bool = True
     """whether its fetches come late and out of step at times"""
 
@@ -60,7 +61,7 @@ class Process:
         self.skew_ns = 0
         name = place.make_service().name
         self.name = f"{name}/0"
-        self.context = Context(run_id=world.RUN, service=name, shard=0, mode="PAPER")
+        self.context = Context(run_id=world.RUN, service=name, shard=0, mode=place.mode)
         self.committed_state = b""
         self.deaths = 0
         self.commits = 0

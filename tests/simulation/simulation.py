@@ -27,6 +27,7 @@ from .execution_observer import ExecutionObserver
 from .faults import require
 from .keyring import Operators, Seals
 from .observed import ObservedCore, Vault
+from .outside import OutsideVenue
 from .process import Death, Place, Process
 from .risk_observer import RiskObserver
 from .topics_audit import TopicsAudit, Totals
@@ -70,8 +71,9 @@ class Result:
 class Simulation:
     """One seed's run. Raises Broken as soon as something that must hold does not."""
 
-    def __init__(self, seed: int, rates: Rates | None = None) -> None:
+    def __init__(self, seed: int, rates: Rates | None = None, *, is_live: bool = False) -> None:
         self.seed = seed
+        self.mode = "LIVE" if is_live else "PAPER"
         self.chance = Random(seed)
         self.now_ns = world.T0
         self.audit = TopicsAudit()
@@ -80,7 +82,8 @@ class Simulation:
         self.vault = Vault()
         self.workload = Workload(self.chance, self.broker, self.seals, operators, rates or Rates())
         self.broker.now_ms = self.now_ns // world.MILLI
-        self.workload.configure()
+        self.outside = OutsideVenue(self.chance, self.broker) if is_live else None
+        self.workload.configure(is_live=is_live)
         self.risk = self._process(lambda: self._risk(operators), RiskObserver)
         self.execution = self._process(lambda: self._execution(operators), ExecutionObserver)
         self.deaths: dict[str, int] = {}
@@ -111,13 +114,16 @@ class Simulation:
     def _process(self, make_service: Callable[[], MoneyService[Any]], observer: Any) -> Process:
         place = Place(
             make_service=make_service,
-            watch=lambda core: ObservedCore(core, observer(), self.vault),
+            watch=lambda core: ObservedCore(core, observer(mode=self.mode), self.vault),
             chance=self.chance,
+            mode=self.mode,
         )
         return Process(place, self.broker)
 
     def _on_commit(self, raws: Sequence[Raw]) -> None:
         self.audit.heard(raws)
+        if self.outside is not None:
+            self.outside.heard(raws)
 
     # ---- a run
 
@@ -140,6 +146,8 @@ class Simulation:
         """A while passes, the world acts, the processes take turns, and everything is checked."""
         self._pass_time()
         self.workload.step(self.now_ns)
+        if self.outside is not None:
+            self.outside.step(self.now_ns, self.workload.prices)
         turns = [self.risk, self.execution]
         if self.chance.random() < 0.3:
             turns.reverse()
@@ -198,6 +206,9 @@ class Simulation:
             self.now_ns += world.SECOND if number % 10 != 9 else 25 * world.HOUR
             self.broker.now_ms = self.now_ns // world.MILLI
             self.workload.step(self.now_ns)
+            if self.outside is not None:
+                self.outside.is_ending = True
+                self.outside.step(self.now_ns, self.workload.prices)
             if number % 10 == 5:
                 self.workload.cancel_all()
             for process in (self.risk, self.execution):
@@ -211,11 +222,14 @@ class Simulation:
         for approval_id in self.audit.approved:
             require(approval_id in self.audit.ended, "every approval ends", approval_id)
         self._compare_answers()
-        for account_id, book in self.audit.books.items():
-            venue = execution.state.paper.accounts[account_id]
-            same_figures("venue is the fold of fills", book.cash, venue.cash)
-            held = {name: book.net(name) for name in world.TRADED}
-            same_figures("venue is the fold of fills", held, venue.positions)
+        if self.outside is None:
+            for account_id, book in self.audit.books.items():
+                venue = execution.state.paper.accounts[account_id]
+                same_figures("venue is the fold of fills", book.cash, venue.cash)
+                held = {name: book.net(name) for name in world.TRADED}
+                same_figures("venue is the fold of fills", held, venue.positions)
+        else:
+            self._compare_outside(self.outside)
         require(not risk.state.open_orders, "nothing stays open", list(risk.state.open_orders))
         require(not execution.state.orders, "nothing stays open", list(execution.state.orders))
         for account_id, account in risk.state.accounts.items():
@@ -224,6 +238,19 @@ class Simulation:
         for process in (self.risk, self.execution):
             difference = process.replayed().difference
             require(difference is None, "replay", difference)
+
+    def _compare_outside(self, venue: OutsideVenue) -> None:
+        """The venue's own ledger is risk's and execution's."""
+        risk, execution = self.risk.shard.state, self.execution.shard.state
+        for account_id, book in venue.books.items():
+            positions = {name: book.net(name) for name in world.TRADED}
+            for ledger in (
+                risk.accounts[account_id].ledger,
+                execution.external.books[account_id].ledger,
+            ):
+                same_figures("one ledger", book.cash, ledger.cash)
+                held = {name: ledger.net_quantity(name) for name in world.TRADED}
+                same_figures("one ledger", positions, held)
 
     def _compare_answers(self) -> None:
         """A decision that was above the last one of its group when it came has an answer."""

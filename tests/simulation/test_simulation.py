@@ -25,9 +25,11 @@ QUICKLY_FOUND = (
 PLANTS_MIN, FOUND_MISSING_MAX = 20, 1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_everything_holds_whatever_the_world_does(seed: int) -> None:
-    result = Simulation(seed).run(SHORT_STEPS)
+@pytest.mark.parametrize("is_live", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_everything_holds_whatever_the_world_does(seed: int, is_live: bool) -> None:
+    """Live, the venue is outside of the process."""
+    result = Simulation(seed, is_live=is_live).run(SHORT_STEPS)
     totals = result.totals
     assert totals.decisions > SHORT_STEPS
     assert min(totals.approvals, totals.denials, totals.sends, totals.fills) > 0
@@ -78,7 +80,7 @@ def test_everything_holds_over_many_seeds() -> None:
     first = int(os.environ.get("TAPELINE_TEST_SEED", "1000"))
     for seed in range(first, first + LONG_SEEDS):
         print(f"\nseed {seed} ...", end=" ", flush=True)
-        print(Simulation(seed).run(LONG_STEPS), flush=True)
+        print(Simulation(seed, is_live=bool(seed % 2)).run(LONG_STEPS), flush=True)
 
 
 @pytest.mark.chaos

@@ -15,7 +15,13 @@ from tapeline.contracts import topics
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment, PositionCorrection
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import RiskOverlay
-from tapeline.contracts.control import CancelAll, Flatten, ScopeKind, SetTradingState
+from tapeline.contracts.control import (
+    CancelAll,
+    Flatten,
+    ScopeKind,
+    SetLiveSwitch,
+    SetTradingState,
+)
 from tapeline.contracts.orders import ApprovedOrder, OrderType, Side, TimeInForce
 from tapeline.contracts.risk import TradingState
 from tapeline.runtime.codec import Decoder
@@ -71,10 +77,14 @@ class Workload:
 
     # ---- steps
 
-    def configure(self) -> None:
+    def configure(self, *, is_live: bool = False) -> None:
         """What is there before the first second."""
-        for record in world.configuration():
+        self._is_live = is_live
+        for record in world.configuration(is_live=is_live):
             self._send(record)
+        for account_id in world.ACCOUNTS if is_live else ():
+            terms = self._signed_terms("SetLiveSwitch", ScopeKind.ACCOUNT, account_id, True)
+            self._publish_control(SetLiveSwitch(**terms, is_on=True), True)
 
     def step(self, now_ns: int) -> None:
         """One step's worth, at a time of the outside world."""
@@ -88,7 +98,7 @@ class Workload:
         for rate, act in (
             (self.rates.control, self._control),
             (self.rates.configuration, self._configure),
-            (self.rates.account_events, self._account_event),
+            (0 if self._is_live else self.rates.account_events, self._account_event),
             (self.rates.forgeries, self._forge),
             (self.rates.rotations, self._rotate),
         ):
@@ -343,9 +353,12 @@ class Workload:
             self._send(self._overlay(chance.choice(world.ACCOUNTS)))
         elif kind == 3:
             latency_ns = chance.choice((0, 150 * world.MILLI, 3 * world.SECOND))
-            self._send(world.venue(latency_ns=latency_ns, version=self._version(world.PAPER)))
+            adapter = "outside" if self._is_live else "paper"
+            version = self._version(world.PAPER)
+            self._send(world.venue(adapter=adapter, latency_ns=latency_ns, version=version))
         else:
-            self._send(chance.choice(world.configuration()))  # an old version again
+            # An old version again.
+            self._send(chance.choice(world.configuration(is_live=self._is_live)))
 
     def _overlay(self, account_id: str) -> RiskOverlay:
         name = self.chance.choice(("position_weight_max", "gross_exposure_max", "cash_reserve_min"))

@@ -136,16 +136,17 @@ def venue(**changes: Any) -> Venue:
     return Venue(**{**values, **changes})
 
 
-def configuration() -> list[Any]:
-    """Everything that is configured before the first second."""
+def configuration(*, is_live: bool = False) -> list[Any]:
+    """Everything that is configured before the first second; live, the venue is outside."""
+    mode = Mode.LIVE if is_live else Mode.PAPER
     return [
         instrument(SPY),
         instrument(OIL, multiplier=D(10), asset_class=AssetClass.FUTURE, sector="ENERGY"),
         instrument(EWG, currency="EUR", lot_size=D("0.1"), quantity_min=D("0.1"), sector="EUROPE"),
         instrument(EURUSD, symbol="EURUSD", asset_class=AssetClass.FX, is_permitted=False),
-        venue(),
-        *(account(name) for name in ACCOUNTS),
-        account(FOREIGN, shard=1),
+        venue(adapter="outside" if is_live else "paper"),
+        *(account(name, mode=mode) for name in ACCOUNTS),
+        account(FOREIGN, shard=1, mode=mode),
         *(mandate(name) for name in (*ACCOUNTS, FOREIGN)),
         *(group(name) for name in GROUPS),
     ]
