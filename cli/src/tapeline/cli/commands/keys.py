@@ -17,6 +17,7 @@ from tapeline.runtime.keys import (
     KeyRing,
     create_secret,
     create_signer,
+    revoke,
 )
 
 
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     keys = typer.Typer(no_args_is_help=True, help="Keys that sign approvals and control records.")
     keys.command("create")(create)
     keys.command("rotate")(rotate)
+    keys.command("revoke")(revoke_key)
     keys.command("list")(show)
     app.add_typer(keys, name="keys")
 
@@ -57,10 +59,20 @@ def rotate(
     if len(held.valid) >= KEYS_MAX:
         raise RingFull(
             f"{KEYS_MAX} approval keys are valid already: {', '.join(sorted(held.valid))}.",
-            f"Remove the older one's file in {folder} once no order signed with it is open.",
+            "Revoke the older one with `tapeline keys revoke`; what it has signed is refused then.",
         )
     create_secret(folder, name)
-    typer.echo(f"approvals are signed with {name}; {held.active} stays valid until you remove it")
+    typer.echo(f"approvals are signed with {name}; {held.active} stays valid until you revoke it")
+
+
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="Name of the approval key.")],
+    run: RunName = "",
+) -> None:
+    """Refuse whatever an approval key has signed, from now on."""
+    store = RunStore(home())
+    revoke(store.folder(store.get(run).name) / "keys" / SEAL_FOLDER, name)
+    typer.echo(f"what {name} has signed is refused within a second")
 
 
 def show(run: RunName = "", as_json: AsJson = False) -> None:

@@ -21,6 +21,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Generic, TypeVar
@@ -101,6 +102,12 @@ class Ring(Generic[Key]):
         self._checked_s = now_s
         return self._keys
 
+    def keys_now(self) -> Keys[Key]:
+        """The keys as the folder is at this moment: whoever signs may have taken up a new key a
+        quarter of a second before we look again."""
+        self._checked_s = float("-inf")
+        return self.keys()
+
     def problem(self) -> str:
         """Stable code of why nothing can be signed or verified now, or empty."""
         try:
@@ -158,8 +165,30 @@ def create_secret(folder: Path, key_id: str) -> Path:
     Raises KeyUnreadable when the id is in use: a key is never overwritten.
     """
     path = _create(folder, f"{_checked_id(key_id, folder)}.key", secrets.token_bytes(SECRET_BYTES))
-    (folder / "active").write_text(key_id + "\n")
+    activate(folder, key_id)
     return path
+
+
+def activate(folder: Path, key_id: str) -> None:
+    """Makes a key the one that signs, from one moment to the next."""
+    _replace(folder / "active", key_id + "\n")
+
+
+def revoke(folder: Path, key_id: str) -> None:
+    """Nothing that a key has signed verifies any more; raises KeyUnreadable for one that signs."""
+    paths, revoked = _key_files(folder, ".key")
+    if _active(folder, paths, revoked) == key_id:
+        raise KeyUnreadable(
+            f"{key_id} is the key that signs.", "Make a new one first with `tapeline keys rotate`."
+        )
+    _replace(folder / "revoked", "\n".join(sorted({*revoked, key_id})) + "\n")
+
+
+def _replace(path: Path, content: str) -> None:
+    """Whoever reads the file meanwhile must never find half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(content)
+    part.replace(path)
 
 
 def create_signer(private_folder: Path, public_folder: Path, key_id: str) -> Signer:
@@ -182,17 +211,24 @@ def _checked_id(key_id: str, folder: Path) -> str:
 
 def _create(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
+    part = folder / f"{name}.part"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        part.unlink(missing_ok=True)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(content.hex() + "\n")
+        # Services watch the folder: a key is there whole or not at all, and never overwritten.
+        os.link(part, path)
     except FileExistsError:
         raise KeyUnreadable(f"{path} exists.", "Choose another key id.") from None
     except OSError as error:
         raise KeyUnreadable(
             f"{path} cannot be written: {error.strerror}.", "Choose a folder of this user."
         ) from error
-    with os.fdopen(handle, "w") as file:
-        file.write(content.hex() + "\n")
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 

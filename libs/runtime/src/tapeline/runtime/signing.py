@@ -74,6 +74,11 @@ def seal_verdict(record: Any, ring: KeyRing) -> str:
     seat = _seat(record)
     if not seat.mac:
         return "UNSIGNED"
+    if seat.key_id not in keys.valid and seat.key_id not in keys.revoked:
+        try:
+            keys = ring.keys_now()
+        except SigningError as error:
+            return error.code
     if seat.key_id in keys.revoked:
         return "REVOKED_KEY"
     secret = keys.valid.get(seat.key_id)
