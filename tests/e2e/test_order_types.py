@@ -151,12 +151,12 @@ def orders_at(run_id: str, mark: MarkPrice) -> dict[str, Decision]:
         },
         "twap": {
             "algorithm": Algorithm.TWAP,
-            "duration_ns": 8 * DAY_NS,
+            "duration_ns": 24 * DAY_NS,
             "slice_count": 4,
         },
         "vwap": {
             "algorithm": Algorithm.VWAP,
-            "duration_ns": 6 * DAY_NS,
+            "duration_ns": 18 * DAY_NS,
             "volume_profile": (Decimal(3), Decimal(1), Decimal(2)),
         },
         "iceberg": {
