@@ -124,7 +124,7 @@ def approvals(place: Desk) -> dict[str, ApprovedOrder]:
 
 def decision(run_id: str, base: Decision | None, number: int, **changes: Any) -> Decision:
     """A decision of the operator's in session time: `number` keeps them ascending."""
-    plain = manual_decision(run_id, ACCOUNT)
+    plain = manual_decision(run_id, ACCOUNT, kind=DecisionKind.ORDER)
     plain = replace(plain, decision_id=f"{plain.decision_id}-{number}")
     if base is not None:
         times = {"ts_event_ns": base.ts_event_ns, "ts_init_ns": base.ts_init_ns}
