@@ -26,6 +26,7 @@ from execution_samples import (
 )
 
 from tapeline.contracts import topics
+from tapeline.contracts.accounts import FundingPayment
 from tapeline.contracts.control import AcceptVenueTruth, ScopeKind
 from tapeline.contracts.orders import (
     Mode,
@@ -208,12 +209,19 @@ def test_what_never_left_is_denied(before: list[Any], after: list[str]) -> None:
     assert step_all(sent(), *before, not_sent(), not_sent()) == after
 
 
-def test_what_the_venue_has_spoken_of_cannot_have_stayed_here() -> None:
-    for spoken in (replace(UNKNOWN, kind=ReportKind.ACCEPTED), fill("t1", "4")):
-        driver = sent()
-        before = step_all(driver, spoken)
-        assert step_all(driver, not_sent()) == ["incident VENUE_REPORTS_UNEXPECTED"], before
-        assert "o1" in driver.state.orders
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        [replace(UNKNOWN, kind=ReportKind.ACCEPTED)],
+        [fill("t1", "4")],
+        [fill("t1", "4"), UNKNOWN],
+    ],
+)
+def test_what_the_venue_has_spoken_of_cannot_have_stayed_here(spoken: list[VenueReport]) -> None:
+    driver = sent()
+    before = step_all(driver, *spoken)
+    assert step_all(driver, not_sent()) == ["incident VENUE_REPORTS_UNEXPECTED"], before
+    assert "o1" in driver.state.orders
 
 
 def test_a_fill_behind_not_sent_is_booked_all_the_same() -> None:
@@ -253,6 +261,13 @@ def test_live_needs_the_accounts_own_switch(records: list[Any], expected: str) -
     driver = outside()
     step_all(driver, *records)
     assert reply(driver) == expected
+
+
+def test_an_account_that_was_never_switched_on_may_not_trade_live() -> None:
+    driver = outside()
+    driver.step(account(account_id="a2", mode=Mode.LIVE))
+    said = driver.step(approved(order(account_id="a2"), account_id="a2"))
+    assert updates(said)[0].code == "EXECUTION_LIVE_NOT_PERMITTED"
 
 
 def test_a_switch_that_nobody_signed_switches_nothing() -> None:
@@ -463,6 +478,8 @@ def test_an_entry_is_booked_once(kind: str, amount: str) -> None:
     after = str(dec(100_000) + dec(amount))
     booked = statement(cash=after, entries=(entry(kind, amount, instrument_id="SPY.ARCA"),))
     assert step_all(driver, booked, booked, booked) == [f"cash {amount} USD"]
+    is_funding = isinstance(driver.outputs[-1].record, FundingPayment)
+    assert is_funding == (kind == "funding")
     assert driver.state.external.books["a1"].cash("USD") == dec(after)
 
 
