@@ -238,6 +238,11 @@ def test_a_day_has_so_many_entries(limits: dict[str, int], last: dict[str, str])
     refused(world, asked(world, 4, **last), DenialCode.TRADES_PER_DAY)
     world.now_ns += 1
     world.approved(asked(world, 5, **last))
+    # The next day, and the one after it.
+    world.approved(asked(world, 6, **last))
+    refused(world, asked(world, 7, **last), DenialCode.TRADES_PER_DAY)
+    world.now_ns += DAY
+    world.approved(asked(world, 8, **last))
 
 
 def test_a_group_s_entries_are_its_own() -> None:
