@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -168,10 +169,10 @@ class TripWatch:
             try:
                 self._latch.keep(trips)
                 self._is_kept = True
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the switch stays pulled
                 # Repeated with the next look; what is in memory holds.
                 if self._is_kept:
-                    log.error("switch_not_kept", error=str(error))
+                    log.error("switch_not_kept", error=repr(error))
                 self._is_kept = False
 
     def _watch(self) -> None:
@@ -184,7 +185,8 @@ class TripWatch:
     def _listen(self) -> None:
         while True:
             number = trip_signal.wait()
-            self.pull(signal_trip(number, self._clock.wall_ns(), f"{self.name}/{os.getpid()}"))
+            with suppress(Exception):  # such as a log that cannot be written; the next one counts
+                self.pull(signal_trip(number, self._clock.wall_ns(), f"{self.name}/{os.getpid()}"))
 
 
 class ShardTrips(Generic[State]):
