@@ -26,6 +26,22 @@ from tapeline.runtime.ids import derive_id
 
 MANUAL = "MANUAL"
 
+StopPrice = Annotated[
+    str, typer.Option("--stop", help="Stop price: it waits until the market is there.")
+]
+TakeProfit = Annotated[
+    str, typer.Option("--take-profit", help="Closes what was opened at this price.")
+]
+StopLoss = Annotated[
+    str, typer.Option("--stop-loss", help="Closes what was opened from this price on.")
+]
+Profile = Annotated[
+    str,
+    typer.Option(
+        "--profile", help="Volumes of VWAP's slices, such as 5,2,1; else from the run's bars."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -39,25 +55,14 @@ def order(
     instrument: Annotated[str, typer.Argument(help="Instrument, such as SP500.US.")],
     account: Annotated[str, typer.Option("--account", help="Account to trade.")],
     limit: Annotated[str, typer.Option("--limit", help="Limit price; without it at market.")] = "",
-    stop: Annotated[
-        str, typer.Option("--stop", help="Stop price: it waits until the market is there.")
-    ] = "",
-    take_profit: Annotated[
-        str, typer.Option("--take-profit", help="Closes what was opened at this price.")
-    ] = "",
-    stop_loss: Annotated[
-        str, typer.Option("--stop-loss", help="Closes what was opened from this price on.")
-    ] = "",
+    stop: StopPrice = "",
+    take_profit: TakeProfit = "",
+    stop_loss: StopLoss = "",
     algorithm: Annotated[str, typer.Option("--algorithm", help="twap, vwap or iceberg.")] = "",
     over: Annotated[str, typer.Option("--over", help="How long it is worked, such as 1h.")] = "",
     slices: Annotated[int, typer.Option("--slices", help="Slices of TWAP and VWAP; 12.")] = 0,
     visible: Annotated[str, typer.Option("--visible", help="Part an iceberg shows.")] = "",
-    profile: Annotated[
-        str,
-        typer.Option(
-            "--profile", help="Volumes of VWAP's slices, such as 5,2,1; else from the run's bars."
-        ),
-    ] = "",
+    profile: Profile = "",
     time_in_force: Annotated[str, typer.Option("--tif", help="GTC, IOC, FOK or DAY.")] = "GTC",
     reduce_only: Annotated[bool, typer.Option("--reduce-only", help="Only close.")] = False,
     run: RunName = "",
