@@ -40,8 +40,8 @@ SECRETS = {"2026-01": bytes(range(32)), "2026-02": bytes(range(255, 191, -1))}
 D = Decimal
 
 
-def samples() -> dict[str, ApprovedOrder]:
-    """Orders that differ in every part that has an encoding of its own."""
+def plain_order() -> ApprovedOrder:
+    """A limit order, the plainest of the samples."""
     order = Order(
         client_order_id="order-1",
         account_id="PAPER-1",
@@ -74,9 +74,15 @@ def samples() -> dict[str, ApprovedOrder]:
         child_count=1,
         mac=b"",
     )
-    plain = ApprovedOrder(
+    return ApprovedOrder(
         action=OrderAction.OPEN, order=order, approval=approval, ts_event_ns=-1, ts_init_ns=0
     )
+
+
+def samples() -> dict[str, ApprovedOrder]:
+    """Orders that differ in every part that has an encoding of its own."""
+    plain = plain_order()
+    order, approval = plain.order, plain.approval
     child = ScheduledChild(
         role=ChildRole.SLICE,
         quantity=D("0.000000000000000001"),
