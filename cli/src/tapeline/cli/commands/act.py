@@ -69,10 +69,7 @@ def order(
     as_json: AsJson = False,
 ) -> None:
     """Ask for an order by hand; risk approves or denies it like any other decision."""
-    if side.upper() not in Side.__members__:
-        raise BadOrder(f"{side!r} is no side.", "Write buy or sell.")
-    if time_in_force.upper() not in TimeInForce.__members__:
-        raise BadOrder(f"{time_in_force!r} is unknown.", "Write GTC, IOC, FOK or DAY.")
+    check_words(side, time_in_force)
     asked = Asked(
         limit=limit,
         stop=stop,
@@ -86,10 +83,7 @@ def order(
     )
     terms, amount = asked.fields(), number(quantity, "quantity")
     with desk(run, must_run=True) as place:
-        if terms["algorithm"] is Algorithm.VWAP and not terms["volume_profile"]:
-            terms["volume_profile"] = usual_volumes(
-                place, instrument, terms["duration_ns"], asked.slice_count
-            )
+        add_profile(place, instrument, terms, asked)
         decision = manual_decision(
             place.run.run_id,
             account,
@@ -103,6 +97,22 @@ def order(
         )
         answer = decide(place, decision)
     show_answer(answer, as_json)
+
+
+def check_words(side: str, time_in_force: str) -> None:
+    """Raises BadOrder for words that mean nothing."""
+    if side.upper() not in Side.__members__:
+        raise BadOrder(f"{side!r} is no side.", "Write buy or sell.")
+    if time_in_force.upper() not in TimeInForce.__members__:
+        raise BadOrder(f"{time_in_force!r} is unknown.", "Write GTC, IOC, FOK or DAY.")
+
+
+def add_profile(place: Desk, instrument: str, terms: dict[str, Any], asked: Asked) -> None:
+    """Volumes for VWAP where none were named."""
+    if terms["algorithm"] is Algorithm.VWAP and not terms["volume_profile"]:
+        terms["volume_profile"] = usual_volumes(
+            place, instrument, terms["duration_ns"], asked.slice_count
+        )
 
 
 def usual_volumes(
