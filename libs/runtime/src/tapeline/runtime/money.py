@@ -479,10 +479,14 @@ class MoneyProcess(Generic[State]):
     def _watch(self) -> None:
         """Ends a process that has work and does none; says when the broker is away."""
         while True:
+            looked_s = clock.monotonic_s()
             time.sleep(1.0)
+            if clock.monotonic_s() - looked_s > self.settings.watchdog_s / 2:
+                # The whole process was asleep: let it find out whether it was fenced.
+                for worker in list(self._workers):
+                    worker.last_progress_s = clock.monotonic_s()
             waits_s = max((worker.waits_s() for worker in list(self._workers)), default=0.0)
-            reason = f"Kafka has not answered for {waits_s:.0f} s"
-            self.health.set_ready(waits_s < AWAY_S, reason, "kafka")
+            self.health.set_ready(waits_s < AWAY_S, f"no answer for {waits_s:.0f} s", "kafka")
             for worker in list(self._workers):
                 if worker.is_stuck(self.settings.watchdog_s) and worker.is_alive():
                     log.error("no_progress", shard=worker.name, watchdog_s=self.settings.watchdog_s)
