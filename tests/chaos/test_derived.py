@@ -9,43 +9,39 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Callable
 
 import pytest
 from proving.disturbing import DisturbedSession, Sniper
 from proving.playing import LOAD_LIMIT_S, Finished, Ground, Progress, load_source, play
 from proving.reading import Seen, committed
-from proving.streams import compare, silences
+from proving.streams import StreamDamage, compare, silences
 
 from tapeline.cli.session import Session
 from tapeline.contracts import topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.chaos]
-LONG = int(os.environ.get("TAPELINE_TEST_CHAOS_ROUNDS", "0"))
 SEED = os.environ.get("TAPELINE_TEST_CHAOS_SEED", "")
 MARKET_DATA = ("feed", "bars")
 AGENTS = ("triggers", "group-trend", "group-swing")
 KILLS = {"feed": 3, "bars": 3, "triggers": 3, "group-trend": 2, "group-swing": 1}
 UPSTREAM = (topics.TICKS, topics.BARS, topics.MARKS, topics.SIGNALS, topics.DECISIONS)
 DOWNSTREAM = (topics.APPROVED_ORDERS, topics.RISK_EVENTS, topics.ORDER_UPDATES, topics.FILLS)
-SILENCE_MAX_S = 15.0
-BUSY_LOAD = 2.0
-"""runnable processes a processor, beyond which the machine is blamed for its share of a silence"""
-
-
-def silence_max_s() -> float:
-    """The bound, stretched where others keep the machine busy."""
-    share = os.getloadavg()[0] / (os.cpu_count() or 1) / BUSY_LOAD
-    return SILENCE_MAX_S * max(1.0, share)
+SILENCE_GOAL_S = 15.0
+"""what a machine that is not busy with anything else should stay below; the figure is printed"""
+SILENCE_MAX_S = 60.0
+"""whatever else the machine does: a partition that nobody serves is silent until the run's end"""
+Tell = Callable[[str], None]
 
 
 @pytest.mark.timeout(900)
 def test_killed_agents_and_market_data_lose_nothing_and_stall_nobody(
-    loaded: Finished, ground: Ground
+    loaded: Finished, ground: Ground, tell: Tell
 ) -> None:
     seed = int(SEED) if SEED else random.SystemRandom().randrange(10**6)
     print(f"\nTAPELINE_TEST_CHAOS_SEED={seed}")
     choice = random.Random(seed)
-    names = [name for name, kills in KILLS.items() for _ in range(kills * (1 + bool(LONG)))]
+    names = [name for name, kills in KILLS.items() for _ in range(kills)]
     choice.shuffle(names)
     snipers: list[Sniper] = []
 
@@ -65,22 +61,26 @@ def test_killed_agents_and_market_data_lose_nothing_and_stall_nobody(
         limit_s=LOAD_LIMIT_S,
     )
     killed = snipers[0].killed
-    print(f"killed {', '.join(killed)} in {run.seconds:.0f} s; undisturbed {loaded.seconds:.0f} s")
     assert sum(name in MARKET_DATA for name in killed) >= 6
     assert sum(name in AGENTS for name in killed) >= 6
-    assert_same(run, loaded)
+    damages, silence_s, place = compared(run, loaded)
+    tell(
+        f"derived streams: TAPELINE_TEST_CHAOS_SEED={seed}: {len(killed)} kills in "
+        f"{run.seconds:.0f} s (undisturbed {loaded.seconds:.0f} s), longest silence "
+        f"{silence_s:.1f} s on {place} (goal {SILENCE_GOAL_S:.0f} s); "
+        + "; ".join(map(str, damages))
+    )
+    assert all(damage.is_none for damage in damages)
+    assert not any(damage.repeated for damage in damages if damage.topic in DOWNSTREAM)
+    assert silence_s <= SILENCE_MAX_S
 
 
-def assert_same(run: Finished, whole: Finished) -> None:
-    """Upstream nothing lost or changed, downstream not even repeated; no long silence."""
+def compared(run: Finished, whole: Finished) -> tuple[list[StreamDamage], float, str]:
+    """Damage by topic, and the longest silence of the upstream with its place."""
     found = asyncio.run(committed(run.settings, (*UPSTREAM, *DOWNSTREAM)))
     wanted = asyncio.run(committed(whole.settings, (*UPSTREAM, *DOWNSTREAM)))
     damages = [compare(topic, found[topic], wanted[topic]) for topic in (*UPSTREAM, *DOWNSTREAM)]
-    print("\n".join(map(str, damages)))
-    assert all(damage.is_none for damage in damages)
-    assert not any(damage.repeated for damage in damages if damage.topic in DOWNSTREAM)
     watched: dict[str, list[Seen]] = {topic: found[topic] for topic in UPSTREAM}
     silent = silences(watched)
     place = max(silent, key=lambda name: silent[name])
-    print(f"longest silence {silent[place]:.1f} s on {place}, allowed {silence_max_s():.1f} s")
-    assert silent[place] <= silence_max_s()
+    return damages, silent[place], place

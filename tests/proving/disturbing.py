@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+import psutil
+
 from proving.playing import Progress
 from tapeline.cli.plan import Part
 from tapeline.cli.session import Session
@@ -42,7 +44,9 @@ class Kind(StrEnum):
     FAILPOINT = "FAILPOINT"
     """SIGKILL at a named step of a transaction or a start"""
     ZOMBIE = "ZOMBIE"
-    """SIGSTOP, a successor takes over, SIGCONT"""
+    """SIGSTOP at a random moment, a successor takes over, SIGCONT"""
+    SLEEPER = "SLEEPER"
+    """the same at a named step of a transaction or a start"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +60,12 @@ class Blow:
     @property
     def variables(self) -> dict[str, str]:
         """Environment of the process that it is meant for."""
-        return {ENVIRONMENT: f"{self.failpoint}:kill:{self.nth}"} if self.failpoint else {}
+        action = "stop" if self.kind is Kind.SLEEPER else "kill"
+        return {ENVIRONMENT: f"{self.failpoint}:{action}:{self.nth}"} if self.failpoint else {}
 
     def __str__(self) -> str:
-        return f"{self.failpoint}:{self.nth}" if self.failpoint else self.kind.value
+        sleeps = "zombie at " if self.kind is Kind.SLEEPER else ""
+        return f"{sleeps}{self.failpoint}:{self.nth}" if self.failpoint else self.kind.value
 
 
 def money_blows(choice: random.Random, instants: int, failpoints: int) -> list[Blow]:
@@ -75,6 +81,22 @@ def money_blows(choice: random.Random, instants: int, failpoints: int) -> list[B
     ]
     drawn += [Blow(kind=Kind.INSTANT)] * (instants - 1)
     drawn.append(Blow(kind=Kind.ZOMBIE))
+    choice.shuffle(drawn)
+    # The first process of a run knows nothing of failpoints.
+    return [Blow(kind=Kind.INSTANT), *drawn]
+
+
+def crash_points(choice: random.Random, kills: int, sleepers: int) -> list[Blow]:
+    """Every failpoint so many times, in random order."""
+    drawn = [
+        Blow(
+            kind=Kind.FAILPOINT if number < kills else Kind.SLEEPER,
+            failpoint=name,
+            nth=1 if name in AT_START else choice.randint(1, NTH_MAX // 2),
+        )
+        for name in NAMES
+        for number in range(kills + sleepers)
+    ]
     choice.shuffle(drawn)
     # The first process of a run knows nothing of failpoints.
     return [Blow(kind=Kind.INSTANT), *drawn]
@@ -104,6 +126,14 @@ class DisturbedSession(Session):
         return found[-1] if found else None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process has been stopped, by itself or by somebody."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 @dataclass
 class Zombie:
     """A process that was stopped and whose place another has taken."""
@@ -112,8 +142,8 @@ class Zombie:
     pid: int
     until_slice: int
     """how far its successor must come before it goes on"""
-    fenced_before: int
-    """fenced processes that the log tells of so far"""
+    fenced_before: int = 0
+    """fenced processes that the log told of when it was woken"""
     is_awake: bool = False
     is_told: bool = False
 
@@ -134,7 +164,8 @@ class Victim:
     _name: str = ""
     _due_slice: int = 0
     _due_s: float = 0.0
-    _zombie: Zombie | None = None
+    _zombies: list[Zombie] = field(default_factory=list)
+    """asleep or awake; they are woken one by one"""
     _number: int = 1
 
     def __post_init__(self) -> None:
@@ -143,14 +174,19 @@ class Victim:
 
     @property
     def is_done(self) -> bool:
-        """All blows have struck, and the zombie is gone."""
-        return not self.blows and self._zombie is None
+        """All blows have struck, and the zombies are gone."""
+        return not self.blows and not self._zombies
 
     def turn(self, progress: Progress) -> None:
         """One look: starts what has ended, strikes when it is time."""
         self._collect(progress)
-        self._watch_zombie(progress)
+        self._watch_zombies(progress)
         if not self.blows or self.blows[0].kind is Kind.FAILPOINT:
+            return
+        if self.blows[0].kind is Kind.SLEEPER:
+            child = self.session.child(self._name)
+            if child is not None and is_stopped(child.pid):
+                self._leave_asleep(child.pid, progress)
             return
         if progress.slice < self._due_slice:
             return
@@ -181,12 +217,12 @@ class Victim:
             self._due_slice = progress.slice + 1_000_000  # until its end is seen
             return
         os.kill(child.pid, signal.SIGSTOP)
-        self._zombie = Zombie(
-            name=self._name,
-            pid=child.pid,
-            until_slice=progress.slice + TAKEN_OVER_SLICES,
-            fenced_before=self._fenced_count(),
-        )
+        self._leave_asleep(child.pid, progress)
+
+    def _leave_asleep(self, pid: int, progress: Progress) -> None:
+        """A process that is stopped becomes a zombie; another takes its place."""
+        until_slice = progress.slice + TAKEN_OVER_SLICES
+        self._zombies.append(Zombie(name=self._name, pid=pid, until_slice=until_slice))
         self.struck.append(self.blows.pop(0))
         self._number += 1
         self._take_name(f"{self.service}-{self._number}")
@@ -201,15 +237,16 @@ class Victim:
         self.session.start_part(changed)
         self.session.parts[self.service] = part
 
-    def _watch_zombie(self, progress: Progress) -> None:
-        zombie = self._zombie
-        if zombie is None:
+    def _watch_zombies(self, progress: Progress) -> None:
+        if not self._zombies:
             return
+        zombie = self._zombies[0]
         codes = self.session.ended.pop(zombie.name, [])
         if codes:
             self.zombie_codes += codes
-            self._zombie = None
+            self._zombies.pop(0)
         elif not zombie.is_awake and progress.slice >= zombie.until_slice:
+            zombie.fenced_before = self._fenced_count()
             os.kill(zombie.pid, signal.SIGCONT)
             zombie.is_awake = True
         elif zombie.is_awake and not zombie.is_told and self._is_fenced(zombie):

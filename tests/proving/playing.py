@@ -110,10 +110,10 @@ class Progress:
                 self.finals.add(found.record.reporter)
 
 
-def short_source() -> Source:
-    """Half a year of daily prices."""
+def short_source(end: str = END) -> Source:
+    """Half a year of daily prices, or more."""
     return Source(
-        stem="short", preset=PRESET, title="", feed_options=feed_options(start=START, end=END)
+        stem="short", preset=PRESET, title="", feed_options=feed_options(start=START, end=end)
     )
 
 
