@@ -92,14 +92,6 @@ def _one_scope_less(original: Any) -> Any:
     )
 
 
-def _loosened(original: Any) -> Any:
-    def tighten(values: dict[str, Decimal], name: str, value: Decimal) -> None:
-        original(values, name, value)
-        values[name] = value
-
-    return tighten
-
-
 def _older_marks(original: Any) -> Any:
     def take_mark(state: Any, mark: Any, _now_ns: int) -> None:
         if 1e-9 <= mark.price <= 1e15:
@@ -309,10 +301,10 @@ PLANTS: Final = (
         by=lambda _original: lambda reserves: type(next(iter(reserves.values())))(),
     ),
     Plant(
-        name="overlay-loosens",
-        what="the limit that is said last counts, an overlay's too, not the tightest",
-        where=f"{RISK}.in_force:tighten",
-        by=_loosened,
+        name="overlay-ignored",
+        what="an overlay tightens nothing",
+        where=f"{RISK}.in_force:covers",
+        by=always(False),
     ),
     Plant(
         name="quantity-raised",
