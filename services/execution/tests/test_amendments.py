@@ -161,6 +161,17 @@ def test_with_latency_old_terms_hold_until_the_amendment_arrives() -> None:
     assert told(driver.step(trade(driver.now_ns, 98.0)))[0].startswith("fill 10 @ 98.1")
 
 
+def test_what_was_filled_on_the_way_is_not_amended_away() -> None:
+    driver = ready(latency_ns=SECOND, participation_max=dec(1))
+    driver.step(approved(OLD))
+    driver.at(T0 + SECOND)
+    driver.step(amend(new(quantity=dec(4)), now_ns=driver.now_ns))
+    driver.now_ns += SECOND // 2
+    driver.step(trade(driver.now_ns, 89.0, 5.0))
+    assert told(driver.at(T0 + 3 * SECOND))[0] == "whole PARTIALLY_FILLED AMEND_REJECTED"
+    assert driver.state.orders["o1"].order.quantity == 10
+
+
 # ---- what is refused
 
 
