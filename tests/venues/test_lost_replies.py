@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pytest
 from adverse_process import adverse_venue
-from desk import Desk, desk
+from desk import desk
 from postgres_books import audited
-from verdict import Verdict, judge
-
-from tapeline.contracts.orders import Side
+from trading import finished, trade
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.chaos]
 TRIALS = int(os.environ.get("TAPELINE_TEST_CHAOS_TRIALS", "16"))
@@ -26,7 +24,6 @@ SEED = int(os.environ.get("TAPELINE_TEST_CHAOS_SEED", "0")) or random.SystemRand
     10**6
 )
 RESOLVED_S_MAX = 10.0
-BATCH = 100
 MODES = {
     "forever": {"dedupe": "forever"},
     "open orders only": {"dedupe": "open"},
@@ -48,36 +45,6 @@ LOSSES = {
 
 
 LOST = ("lost_reply", "lost_request", "late", "error_after")
-
-
-def trade(run: Desk, count: int, choice: random.Random) -> None:
-    """Orders of all sorts, a batch at a time; the market moves so that resting ones fill too."""
-    for number in range(count):
-        side = choice.choice((Side.BUY, Side.SELL))
-        limit = choice.choice((None, "100", "50" if side is Side.BUY else "200"))
-        quantity = str(choice.randint(1, 50) / 10)
-        # Reducing orders go on while others of the instrument are UNKNOWN; the venue does not mind.
-        run.approve(f"o{number}", quantity, side=side, limit=limit, is_reduce_only=True)
-        if number % BATCH == BATCH - 1:
-            until_ended(run, number + 1)
-    until_ended(run, count)
-
-
-def until_ended(run: Desk, count: int) -> None:
-    """Moves the market through every limit until the orders so far have ended."""
-
-    def is_done() -> bool:
-        for price in ("40", "100", "210", "100"):
-            run.venue.market(SYNA_X=price)
-        return len(run.ended()) >= count
-
-    run.until(is_done, limit_s=180.0)
-
-
-def finished(run: Desk) -> Verdict:
-    """The verdict, once everything that was on its way has come."""
-    run.settled()
-    return judge(run)
 
 
 @pytest.mark.timeout(3600)

@@ -13,7 +13,7 @@ import pytest
 from adverse_process import AdverseVenue, adverse_venue
 from desk import ACCOUNT, INSTRUMENT, Desk, desk
 from postgres_books import audited
-from test_lost_replies import finished, trade
+from trading import finished, trade
 from verdict import judge
 
 from tapeline.contracts.accounts import VenueDrift
