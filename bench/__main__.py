@@ -9,12 +9,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench import audit, decisions, latency, replay, resources, throughput
+from bench import audit, decisions, latency, overload, replay, resources, throughput
 from tapeline.runtime.clock import wall_ns
 
 BENCHMARKS: dict[str, Any] = {
     "throughput": throughput,
     "decisions": decisions,
+    "overload": overload,
     "latency": latency,
     "replay": replay,
     "audit": audit,
