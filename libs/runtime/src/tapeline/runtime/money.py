@@ -69,14 +69,12 @@ OFFSETS_S = 5.0
 FENCED_SILENCE_S = 15.0
 JOIN_S = 20.0
 RESTART = "Nothing is lost: the process goes on from its last commit when it is started again."
-AWAY_S = 2.0
-"""a transaction that takes longer: the broker is away, and the process says that it is not ready"""
-ALARMS: dict[type[BaseException], str] = {
+AWAY_S = 2.0  # a transaction that takes longer: the broker is away, and we are not ready
+ALARMS: dict[type[BaseException], str] = {  # a stop for good, and its incident
     exits.PositionLost: "POSITION_LOST",
     MixedBuilds: "MIXED_BUILDS",
     JournalError: "JOURNAL_UNFIT",
 }
-"""Why a process stops for good, and the code of the incident that says so."""
 log = get_logger(__name__)
 
 
@@ -464,9 +462,8 @@ class MoneyProcess(Generic[State]):
         log.error("fenced", error=str(failure), silence_s=FENCED_SILENCE_S)
         reader = LogReader(self._config, self.settings.topic_prefix)
         accounts = reader.partition_count(topics.JOURNAL) // 2
-        places = [
-            (topics.JOURNAL, self.service.slot * accounts + shard) for shard in self.settings.shards
-        ]
+        first = self.service.slot * accounts
+        places = [(topics.JOURNAL, first + shard) for shard in self.settings.shards]
         last, since_s = reader.ends(places), clock.monotonic_s()
         while clock.monotonic_s() - since_s < FENCED_SILENCE_S and not self._stopping.is_set():
             time.sleep(1.0)
