@@ -137,7 +137,7 @@ def test_the_audit_holds_every_record_in_whole_chains(
     assert report.anchor_count > 0
     rows = {count.topic: count.records for count in counts_by_topic(run.database_url, run.run.name)}
     for topic in JUDGED:
-        assert rows[topic] == len(found[topic])
+        assert rows.get(topic, 0) == len(found[topic])
     assert rows[topics.TICKS] > 0
 
 

@@ -13,7 +13,7 @@ from repository import files, text_of
 from tapeline.contracts.config import Limits, Sizing, SizingMethod
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk import guards
-from tapeline.risk.decisions import ENTRY_GUARDS
+from tapeline.risk.entry_guards import ENTRY_GUARDS
 from tapeline.risk.in_force import COUNTS, SUMS
 
 CONTROLS, LIMITS = "docs/controls.md", "docs/limits.md"

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from adverse_process import adverse_venue
@@ -24,7 +25,7 @@ SEED = int(os.environ.get("TAPELINE_TEST_CHAOS_SEED", "0")) or random.SystemRand
     10**6
 )
 RESOLVED_S_MAX = 10.0
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "forever": {"dedupe": "forever"},
     "open orders only": {"dedupe": "open"},
     "ten minutes": {"dedupe": "window", "dedupe_window_s": 1.0},

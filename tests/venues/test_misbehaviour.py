@@ -146,7 +146,7 @@ def test_a_trade_behind_our_back_is_found_and_accepted_by_hand_alone(run: Desk) 
 def intents(url: str, statement: str, run_id: str) -> int:
     plain = url.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(plain, autocommit=True) as connection:
-        return connection.execute(statement, (run_id,)).rowcount  # type: ignore[arg-type]
+        return connection.execute(statement, (run_id,)).rowcount
 
 
 def test_a_lost_database_is_rebuilt_by_asking_and_nothing_is_sent_again(run: Desk) -> None:
