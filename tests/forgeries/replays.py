@@ -97,6 +97,10 @@ class Replayer:
             self.broker,
         )
         self.now_ns = world.T0
+        # An approval that overtakes the account it is for is denied, and rightly.
+        self.process.place.is_lagging = False
+        self.process.turn(self.now_ns)
+        self.process.place.is_lagging = True
 
     def _heard(self, raws: Sequence[Raw]) -> None:
         for raw in raws:
