@@ -93,7 +93,13 @@ def test_what_the_shell_found_is_refused_before_anything_else(verdict: str) -> N
 
 @pytest.mark.parametrize(
     ("age_ns", "code"),
-    [(0, "SENT"), (2 * SECOND, "SENT"), (2 * SECOND + 1, "EXECUTION_RISK_SILENT")],
+    [
+        (0, "SENT"),
+        (2 * SECOND, "SENT"),
+        (2 * SECOND + 1, "EXECUTION_RISK_SILENT"),
+        (-2 * SECOND, "SENT"),
+        (-2 * SECOND - 1, "EXECUTION_RISK_SILENT"),
+    ],
 )
 def test_risk_must_have_shown_a_sign_of_life(age_ns: int, code: str) -> None:
     driver = ready()

@@ -244,7 +244,8 @@ def _risk_is_alive(question: Question) -> Refusal | None:
     if rules.is_paced or heartbeat.is_paced:
         return None
     age_ns = question.event.session_ns - heartbeat.ts_event_ns
-    if age_ns > rules.risk_heartbeat_age_ns_max:
+    # One from the future would look fresh for as long as it is ahead.
+    if abs(age_ns) > rules.risk_heartbeat_age_ns_max:
         return _no(Code.RISK_SILENT, "Risk has not shown a sign of life for too long.")
     return None
 

@@ -117,7 +117,7 @@ class LastCheck:
             is_halted = state is TradingState.HALTED
             code = Code.TRADING_HALTED if is_halted else Code.TRADING_REDUCING
             return _no(code, f"Trading is {state.value} for a scope of this order.")
-        if now_ns - world.heartbeats_ns.get(shard, 0) > self.heartbeat_age_ns_max:
+        if abs(now_ns - world.heartbeats_ns.get(shard, 0)) > self.heartbeat_age_ns_max:
             return _no(Code.RISK_SILENT, "Risk has not shown a sign of life for too long.")
         return None
 
