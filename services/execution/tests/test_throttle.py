@@ -98,10 +98,22 @@ def test_each_failed_try_doubles_the_pause_up_to_its_most() -> None:
     for _ in range(8):
         pauses.append(made.pause_s())
         hand.now_s += made.pause_s()
-        made.took()
-        made.failed()
+        made.failed(made.took())
     assert pauses[:4] == [OPEN_S, OPEN_S * 2, OPEN_S * 4, OPEN_S * 8]
     assert pauses[-1] == OPEN_S_MAX
+
+
+def test_what_was_on_its_way_when_the_circuit_opened_makes_no_pause_longer() -> None:
+    made, hand = broken()
+    for _ in range(50):
+        made.failed(False)
+    assert made.pause_s() == OPEN_S
+    hand.now_s += OPEN_S
+    is_try = made.took()
+    made.failed(False)
+    assert (is_try, made.pause_s()) == (True, PROBE_S)
+    made.failed(is_try)
+    assert made.pause_s() == OPEN_S * 2
 
 
 def test_a_word_to_wait_ends_the_try() -> None:

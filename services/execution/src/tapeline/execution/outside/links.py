@@ -45,17 +45,17 @@ class Link:
 
     async def ask_now(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Asks at once: the throttle's pause is over."""
-        self.throttle.took()
+        is_try = self.throttle.took()
         try:
             answer = await asyncio.wait_for(call(), ASK_S)
         except VenueThrottled as error:
             self.throttle.told_to_wait(error.retry_after_s)
             raise
         except BaseException:
-            self.throttle.failed()
+            self.throttle.failed(is_try)
             raise
         if _is_silence(answer):
-            self.throttle.failed()
+            self.throttle.failed(is_try)
         else:
             self.throttle.succeeded()
         return answer

@@ -49,11 +49,12 @@ class Throttle:
         is_full = len(self._sent_s) == self._sent_s.maxlen
         return max(self._sent_s[0] + WINDOW_S - now_s, 0.0) if is_full else 0.0
 
-    def took(self) -> None:
-        """A request leaves now; `pause_s` was 0."""
+    def took(self) -> bool:
+        """A request leaves now; `pause_s` was 0. True: it is the one that tries the venue."""
         assert not self.pause_s(), "a request leaves too early"
         self._sent_s.append(self._clock())
         self._is_trying = self.is_open
+        return self._is_trying
 
     def succeeded(self) -> None:
         """The venue answered."""
@@ -61,11 +62,14 @@ class Throttle:
         self._open_s = OPEN_S
         self._is_trying = False
 
-    def failed(self) -> None:
-        """No answer, or none of any use."""
+    def failed(self, is_try: bool = False) -> None:
+        """No answer, or none of any use; `is_try` as `took` said. What was on its way when the
+        circuit opened says nothing new: only a failed try makes the next pause longer."""
+        was_open = self.is_open
         self._failures += 1
-        self._is_trying = False
-        if self.is_open:
+        if is_try:
+            self._is_trying = False
+        if self.is_open and (is_try or not was_open):
             self._hold(self._open_s)
             self._open_s = min(self._open_s * 2, OPEN_S_MAX)
 
