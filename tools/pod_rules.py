@@ -223,6 +223,8 @@ def environment_problems(pod: Pod, maps: dict[str, dict[str, str]]) -> Iterator[
         environment = environment_of(container, maps)
         for problem in settings_problems(module, environment, folders):
             yield f"{container['name']}: {problem}"
+        if environment.get("TAPELINE_MODE", "PAPER") == "LIVE":
+            yield f"{container['name']}: live trading is not part of these overlays"
 
 
 def environment_of(container: Document, maps: dict[str, dict[str, str]]) -> dict[str, str]:

@@ -343,8 +343,10 @@ class Server:
     @web.middleware
     async def guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         is_test = request.path.startswith("/test/")
-        if not is_test and time.monotonic() < self.banned_until_s and request.path != "/stream":
-            self.requests_in_ban += 1
+        left_s = self.banned_until_s - time.monotonic()
+        if not is_test and left_s > 0 and request.path != "/stream":
+            # What was on its way when the ban began could not know of it.
+            self.requests_in_ban += left_s < self.script.retry_after_s / 2
             return self._refused(418)
         response: web.StreamResponse = await handler(request)
         return response
