@@ -1,8 +1,9 @@
 """Fixtures that every test may use: one real Kafka and one real PostgreSQL a session, and a line
 of figures that is shown when all is over."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +11,14 @@ from tapeline.cli.stack.testing import kafka_bootstrap, postgres_url
 
 __all__ = ["kafka_bootstrap", "postgres_url"]
 FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(autouse=True)
+def signal_mask() -> Iterator[None]:
+    """A test that blocks a signal does not make the children of later tests deaf to it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture

@@ -126,6 +126,25 @@ def test_signals_are_forwarded_to_the_child(spawn: Spawn, number: signal.Signals
     assert child.wait(10) == 7
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGCHLD])
+def test_signals_that_the_parent_has_blocked_reach_guard_and_child(
+    spawn: Spawn, number: signal.Signals
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (number,))
+    try:
+        child = spawn(
+            "import signal, sys, time\n"
+            "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))\n"
+            "print('ready', flush=True)\n"
+            "time.sleep(60)"
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    wait_for_text(child, "ready")
+    os.kill(psutil.Process(child.pid).ppid(), signal.SIGUSR1)
+    assert child.wait(10) == 7
+
+
 def wait_for_text(child: Child, text: str) -> None:
     for _ in range(500):
         if text in child.command.log.read_text():

@@ -248,6 +248,8 @@ def main(arguments: list[str]) -> NoReturn:
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
     for number in (*FORWARDED, signal.SIGCHLD):
         signal.signal(number, _ignore)
+    # A parent that has one of them blocked hands that on, through exec too: we would be deaf to it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*FORWARDED, signal.SIGCHLD))
     child = _spawn(options)
     _say(options.report, f"pid {child}")
     if options.report is not None:
