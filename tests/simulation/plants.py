@@ -393,8 +393,8 @@ PLANTS: Final = (
     Plant(
         name="signature-ignored",
         what="execution sends what its shell found to be forged",
-        where=f"{EXECUTION}.admission:_ALWAYS",
-        by=without("_verdict"),
+        where=f"{EXECUTION}.admission:is_verified",
+        by=always(True),
     ),
     Plant(
         name="halt-ignored-by-execution",

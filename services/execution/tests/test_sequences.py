@@ -164,8 +164,9 @@ def one_send_for_each_approval_and_child(driver: Driver) -> None:
 def no_approval_ends_twice(driver: Driver) -> None:
     ended: set[str] = set()
     for update in updates(driver.outputs):
-        # An id is remembered for a minute past its expiry; a copy that comes later is EXPIRED.
-        if update.code == "EXECUTION_EXPIRED":
+        # An id is remembered for a minute past its expiry; a copy that comes later is EXPIRED. What
+        # was denied in doubt is denied once more if it comes and verifies.
+        if update.code in ("EXECUTION_EXPIRED", "EXECUTION_REUSED"):
             continue
         assert update.approval_id not in ended
         if update.is_terminal:

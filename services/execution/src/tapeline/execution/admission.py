@@ -25,7 +25,7 @@ SECOND_NS: Final = 1_000_000_000
 
 class Code(StrEnum):
     """Why execution said no. The shell's verdicts add EXECUTION_BAD_MAC, EXECUTION_UNKNOWN_KEY,
-    EXECUTION_REVOKED_KEY and their like."""
+    EXECUTION_REVOKED_KEY and their like, after a while (doubts.py)."""
 
     WRONG_RUN = "EXECUTION_WRONG_RUN"
     WRONG_MODE = "EXECUTION_WRONG_MODE"
@@ -54,7 +54,8 @@ class Rules:
     risk_heartbeat_age_ns_max: int = 2 * SECOND_NS
     """older signs of life of risk refuse every new order"""
     approval_kept_ns: int = 60 * SECOND_NS
-    """how long past its expiry a used approval is remembered by id"""
+    """how long past its expiry a used approval is remembered by id, and how long the genuine one is
+    waited for where one came that does not verify; longer than risk's approvals are valid"""
     ended_order_kept_ns: int = 10 * SECOND_NS
     """how long an ended order is remembered for what a venue still says about it"""
     external_order_kept_ns: int = 3600 * SECOND_NS
@@ -107,6 +108,11 @@ def _first(question: Question, checks: Sequence[_Check]) -> Refusal | None:
     return next((found for check in checks if (found := check(question)) is not None), None)
 
 
+def is_verified(event: Input) -> bool:
+    """Whether the shell has found an approval to be risk's own; see doubts.py for what is not."""
+    return not event.verdict
+
+
 def is_answered(state: ExecutionState, approved: ApprovedOrder) -> bool:
     """Whether an approval of that id has been answered or is being carried out."""
     approval_id = approved.approval.approval_id
@@ -125,10 +131,10 @@ def _no(code: str, reason: str) -> Refusal:
     return Refusal(code=str(code), reason=reason)
 
 
-def _verdict(question: Question) -> Refusal | None:
-    verdict = question.event.verdict
-    if verdict:
-        return _no(f"EXECUTION_{verdict}", f"The approval does not verify: {verdict}.")
+def _never_denied(question: Question) -> Refusal | None:
+    name = question.approved.approval.approval_id
+    if name in question.state.doubts and question.state.doubts[name].is_denied:
+        return _no(Code.REUSED, f"{name} was denied: one that did not verify had come before it.")
     return None
 
 
@@ -283,7 +289,7 @@ def _amendable(question: Question) -> Refusal | None:
     return None
 
 
-_ALWAYS: Final[tuple[_Check, ...]] = (_verdict, _run_and_mode, _account, _expiry)
+_ALWAYS: Final[tuple[_Check, ...]] = (_never_denied, _run_and_mode, _account, _expiry)
 _OF_ORDERS: Final[tuple[_Check, ...]] = (
     _action,
     _order_id_is_new,

@@ -15,10 +15,11 @@ from tapeline.contracts.orders import (
     ReportNotice,
     VenueCommand,
 )
-from tapeline.execution import parents
+from tapeline.execution import admission, doubts, parents
 from tapeline.execution.admission import SECOND_NS, Rules
 from tapeline.execution.order_table import TERMINAL
 from tapeline.execution.state import (
+    Doubt,
     ExecutionState,
     LiveOrder,
     PendingAmendment,
@@ -64,20 +65,27 @@ def configured(state: ExecutionState, record: Instrument | Account | Venue) -> E
 
 
 def approval_seen(state: ExecutionState, event: Input, rules: Rules) -> ExecutionState:
-    """After an approval, whatever becomes of it: its id is used."""
+    """After an approval: if it verifies its id is used, whatever becomes of it."""
     approved: ApprovedOrder = event.record
     approval = approved.approval
     if approval.approval_id in state.used:
         return state
-    # What does not verify is refused whenever it comes; its expiry is nobody's word.
-    is_genuine = not event.verdict
-    ends_ns = max(approval.expires_ns, event.session_ns) if is_genuine else event.session_ns
+    correlation_id = event.correlation_id or event.event_id.partition("@")[0]
+    if not admission.is_verified(event):
+        # Its expiry is nobody's word.
+        doubt = Doubt(
+            approved=approved,
+            verdict=event.verdict,
+            correlation_id=correlation_id,
+            until_ns=_round_time(event.session_ns + rules.approval_kept_ns),
+        )
+        return doubts.after_approval(state, doubt)
+    ends_ns = max(approval.expires_ns, event.session_ns)
     used = UsedApproval(
-        until_ns=_round_time(ends_ns + rules.approval_kept_ns),
-        correlation_id=event.correlation_id or event.event_id.partition("@")[0],
+        until_ns=_round_time(ends_ns + rules.approval_kept_ns), correlation_id=correlation_id
     )
     return replace(
-        state,
+        doubts.settled(state, approval.approval_id),
         used={**state.used, approval.approval_id: used},
         housekeeping_ns=earliest(state.housekeeping_ns, used.until_ns),
     )
@@ -85,6 +93,8 @@ def approval_seen(state: ExecutionState, event: Input, rules: Rules) -> Executio
 
 def updated(state: ExecutionState, update: OrderUpdate, rules: Rules) -> ExecutionState:
     """After a step of an order's life, said by ourselves."""
+    forget_ns = _round_time(update.ts_init_ns + rules.approval_kept_ns)
+    state = doubts.updated(state, update, forget_ns)
     command = update.command
     if command is not None and command.kind is CommandKind.SUBMIT:
         return _submitted(state, update, command)
@@ -202,10 +212,13 @@ def housekept(state: ExecutionState, now_ns: int) -> ExecutionState:
         for key, item in state.parents.items()
         if not item.is_over or item.forget_ns > now_ns
     }
+    doubted = doubts.kept(state, now_ns)
     times = (
         *(item.until_ns for item in used.values()),
+        # Those that are denied now are kept as long again from here on.
+        *(max(item.until_ns, _round_time(now_ns + 1)) for item in doubted.values()),
         *(order.forget_ns for order in ended.values()),
         *(item.forget_ns for item in kept.values() if item.is_over),
     )
-    state = replace(state, used=used, ended=ended, parents=kept)
+    state = replace(state, used=used, ended=ended, parents=kept, doubts=doubted)
     return replace(state, housekeeping_ns=min(times, default=None))

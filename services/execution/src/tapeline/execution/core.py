@@ -53,6 +53,7 @@ from tapeline.execution import (
     admission,
     amendments,
     bookkeeping,
+    doubts,
     external,
     halting,
     life_cycle,
@@ -170,6 +171,7 @@ class ExecutionCore:
                 talk.state = self._after_watermark(state, event)
             case TimerFired():
                 self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
+                doubts.denied(talk)
             case VenueReport() | VenueStatement() | TradeBust() | NotSent():
                 self._hear_outside(talk, record)
             case Account() | Instrument() | Venue():
@@ -223,11 +225,14 @@ class ExecutionCore:
 
     def _on_approved(self, talk: Transcript, state: ExecutionState) -> None:
         approved: ApprovedOrder = talk.event.record
-        if admission.is_answered(state, approved):
-            talk.incident(
-                Code.REUSED,
-                f"Approval {approved.approval.approval_id} came again; nothing was sent.",
-            )
+        name, is_verified = approved.approval.approval_id, admission.is_verified(talk.event)
+        if admission.is_answered(state, approved) or (
+            not is_verified and doubts.is_held(state, name)
+        ):
+            talk.incident(Code.REUSED, f"Approval {name} came again; nothing was sent.")
+            return
+        if not is_verified:
+            doubts.raised(talk, approved)
             return
         # The id counts as used from here on, whatever the answer.
         talk.state = bookkeeping.approval_seen(state, talk.event, self.rules)

@@ -36,6 +36,19 @@ class UsedApproval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """An approval that did not verify: forged, or genuine and sealed with a key that is gone."""
+
+    approved: ApprovedOrder
+    verdict: str
+    """what the shell has found"""
+    correlation_id: str
+    until_ns: int
+    """session time: denied then if no genuine one has come; once it is denied, forgotten then"""
+    is_denied: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCancel:
     """An approved cancel that waits for its order to end."""
 
@@ -190,6 +203,8 @@ class ExecutionState:
     heartbeat: RiskHeartbeat = field(default_factory=RiskHeartbeat)
     used: dict[str, UsedApproval] = field(default_factory=dict)
     """by approval_id"""
+    doubts: dict[str, Doubt] = field(default_factory=dict)
+    """by approval_id; an id is used only by an approval that verifies"""
     orders: dict[str, LiveOrder] = field(default_factory=dict)
     """that have not ended, by client_order_id"""
     ended: dict[str, LiveOrder] = field(default_factory=dict)
@@ -199,7 +214,7 @@ class ExecutionState:
     looked_ns: int = 0
     """when the timer last looked at them, session time"""
     housekeeping_ns: int | None = None
-    """when something in `used` or `ended` may be forgotten"""
+    """when something in `used` or `ended` may be forgotten, or a doubt ends"""
     paper: PaperState = field(default_factory=PaperState)
     external: ExternalState = field(default_factory=ExternalState)
 
