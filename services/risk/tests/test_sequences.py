@@ -33,8 +33,8 @@ from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Limits
 from tapeline.contracts.orders import ApprovedOrder, OrderAction, OrderStatus, OrderType, Side
 from tapeline.contracts.risk import Denial, TradingState
+from tapeline.risk.appraisal import worth_of
 from tapeline.risk.core import RiskCore
-from tapeline.risk.worth import worth_of
 from tapeline.runtime.core import Input
 
 D = Decimal

@@ -25,7 +25,7 @@ from tapeline.risk import halts
 from tapeline.risk.answers import Scribe, shown
 from tapeline.risk.in_force import Gathered, InForce
 from tapeline.risk.state import NO_BREAKER, AccountState, Breaker, RiskState
-from tapeline.risk.worth import Worth, unit_of, worth_of
+from tapeline.risk.worth import Worth, unit_of
 from tapeline.runtime.core import Output
 
 CONFIRMATIONS: Final = 3
@@ -93,12 +93,13 @@ def _confirmed_nav(
 
 
 def readings(
-    state: RiskState, account: AccountState, limits: InForce, now_ns: int
+    state: RiskState, account: AccountState, gathered: Gathered, now_ns: int
 ) -> tuple[Reading, ...]:
     """What is known of an account's limits now."""
-    worth = worth_of(state, account)
+    worth = gathered.appraiser.worth(state, account)
     if worth is None or worth.nav <= 0:
         return ()
+    limits = gathered.limits(state, (account.account.account_id, "", ""), now_ns)
     age_max_ns = int(limits.get("mark_age_max_ns") or AGE_MAX_NS)
     found = list(_exposures(worth, limits))
     nav = _confirmed_nav(state, account, worth, age_max_ns, now_ns)
@@ -148,8 +149,7 @@ def outputs(state: RiskState, scribe: Scribe, gathered: Gathered) -> tuple[Outpu
         if not account.ledger.lines:
             continue
         over: list[Reading] = []
-        limits = gathered.limits(state, (account_id, "", ""), scribe.now_ns)
-        for reading in readings(state, account, limits, scribe.now_ns):
+        for reading in readings(state, account, gathered, scribe.now_ns):
             breaker = account.breakers.get(reading.name, NO_BREAKER)
             if reading.is_at(WARNED_FROM) and not breaker.is_warned:
                 found.append(_warning(scribe, account_id, reading))
@@ -210,15 +210,14 @@ def look(state: RiskState, gathered: Gathered, now_ns: int) -> None:
         if not account.ledger.lines:
             continue
         is_held = True
-        limits = gathered.limits(state, (account_id, "", ""), now_ns)
-        state.accounts[account_id] = _looked_at(state, account, limits, now_ns)
+        state.accounts[account_id] = _looked_at(state, account, gathered, now_ns)
     state.watch_ns = now_ns + LOOK_AGAIN_NS if is_held else None
 
 
 def _looked_at(
-    state: RiskState, account: AccountState, limits: InForce, now_ns: int
+    state: RiskState, account: AccountState, gathered: Gathered, now_ns: int
 ) -> AccountState:
-    found = readings(state, account, limits, now_ns)
+    found = readings(state, account, gathered, now_ns)
     breakers = dict(account.breakers)
     for reading in found:
         breaker = breakers.get(reading.name, NO_BREAKER)

@@ -167,7 +167,7 @@ class RiskCore:
                 return decisions.answer(state, scribe, event, self._gathered)
             case TimerFired():
                 return (
-                    *portfolio.snapshots(state, scribe),
+                    *portfolio.snapshots(state, scribe, self._gathered.appraiser),
                     *flatten.follow_up(state, scribe),
                     *breakers.outputs(state, scribe, self._gathered),
                     *rush.answers(state, scribe),
@@ -244,7 +244,7 @@ class RiskCore:
             case SetTradingState() | CancelAll() | Flatten() | SetLiveSwitch() | AcceptVenueTruth():
                 self._switch(state, event)
             case TimerFired():
-                portfolio.look(state, now_ns)
+                portfolio.look(state, self._gathered.appraiser, now_ns)
                 flatten.look(state, now_ns)
                 breakers.look(state, self._gathered, now_ns)
                 rush.look(state, now_ns)

@@ -18,7 +18,7 @@ from tapeline.risk.question import Question, Refusal, Wish, question_of
 from tapeline.risk.routes import venue_symbol
 from tapeline.risk.schedules import plan
 from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
-from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined, worth_of
+from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined
 from tapeline.runtime.core import Context, Input, Output
 
 REMEMBERED_MAX = 512
@@ -100,13 +100,13 @@ def answer(
 def _sized(question: Question) -> Refusal | tuple[Wish, Refusal | None, Wish]:
     """(what is approved, what made it smaller, what was asked), or a refusal."""
     assert question.account is not None
-    worth = worth_of(question.state, question.account) if _needs_worth(question) else None
+    worth = _worth(question) if _needs_worth(question) else None
     asked = sizing.wish_of(question, worth)
     if isinstance(asked, Refusal):
         return asked
     wish, reduced = asked, None
     if asked.opening:
-        worth = worth or worth_of(question.state, question.account)
+        worth = worth or _worth(question)
         wish, reduced = _entry(question, asked, worth)
     wish = sizing.to_lot(question, wish)
     too_little = sizing.opening_too_small(question, wish)
@@ -121,6 +121,11 @@ def _sized(question: Question) -> Refusal | tuple[Wish, Refusal | None, Wish]:
         if refusal is not None:
             return refusal
     return wish, reduced, asked
+
+
+def _worth(question: Question) -> Worth | None:
+    assert question.account is not None
+    return question.gathered.appraiser.worth(question.state, question.account)
 
 
 def _needs_worth(question: Question) -> bool:

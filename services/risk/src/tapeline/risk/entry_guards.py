@@ -23,7 +23,7 @@ from tapeline.contracts.risk import DenialCode, TradingState
 from tapeline.risk.market_guards import MARKET_GUARDS
 from tapeline.risk.pace_guards import PACE_GUARDS
 from tapeline.risk.question import Question, Refusal, Wish, seconds
-from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, rate_mark, unit_of
+from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, rate_mark
 
 EntryGuard: TypeAlias = Callable[[Question, Wish, Worth | None], Refusal | None]
 
@@ -145,8 +145,8 @@ def order_worth(question: Question, wish: Wish) -> Decimal:
     account, mark = question.account, question.mark
     assert account is not None
     assert mark is not None, "guarded by mark_fresh"
-    base = account.account.base_currency
-    unit = unit_of(question.state, question.decision.instrument_id, base)
+    base, instrument_id = account.account.base_currency, question.decision.instrument_id
+    unit = question.gathered.appraiser.unit(question.state, instrument_id, base)
     assert unit is not None, "guarded by rate_known"
     price = max(unit.price, wish.limit_price or ZERO, wish.stop_price or ZERO)
     return converted(notional(wish.quantity, price, unit.multiplier), unit.rate)
@@ -178,7 +178,8 @@ def rate_known(question: Question, _wish: Wish, worth: Worth | None) -> Refusal 
     assert instrument is not None
     age_max_ns = question.required("mark_age_max_ns")
     base = account.account.base_currency
-    if worth is None or unit_of(question.state, instrument.instrument_id, base) is None:
+    unit = question.gathered.appraiser.unit(question.state, instrument.instrument_id, base)
+    if worth is None or unit is None:
         return Refusal(
             code=DenialCode.FX_MISSING,
             reason=f"A mark is missing without which the account has no value in {base}.",

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 from tapeline.accounting.numbers import ZERO, converted, decimal_from_float, fixed
 from tapeline.contracts.config import Account, Limits, Mandate, RiskOverlay
+from tapeline.risk.appraisal import Appraiser
 from tapeline.risk.history import History, correlation
 from tapeline.risk.state import RiskState
 
@@ -61,7 +62,7 @@ NONE: Final = InForce(values={})
 
 @dataclass(slots=True)
 class Gathered:
-    """Limits and correlations already worked out, kept while what they are made of stays as it is.
+    """What is already worked out, kept while what it is made of stays as it is.
 
     It is no part of the state: what it says follows from the state alone.
     """
@@ -72,6 +73,7 @@ class Gathered:
     by_pair: dict[tuple[str, str], tuple[History, History, Decimal | None]] = field(
         default_factory=dict
     )
+    appraiser: Appraiser = field(default_factory=Appraiser)
 
     def limits(self, state: RiskState, place: Place, now_ns: int) -> InForce:
         """The limits for a place."""

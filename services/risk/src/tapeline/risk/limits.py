@@ -123,9 +123,7 @@ def _sector(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Un
 def _gross(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Unit) -> Bound:
     limit = question.required("gross_exposure_max")
     instrument_id = question.decision.instrument_id
-    others = sum(
-        (value for name, value in worth.worst_gross.items() if name != instrument_id), ZERO
-    )
+    others = worth.worst_gross_sum - worth.worst_gross.get(instrument_id, ZERO)
     allowed = limit * worth.nav
     return Bound(
         code=DenialCode.GROSS_EXPOSURE,

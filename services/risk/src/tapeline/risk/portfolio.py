@@ -9,9 +9,10 @@ from tapeline.contracts import topics
 from tapeline.contracts.risk import PortfolioSnapshot, PositionSnapshot
 from tapeline.risk import switchboard
 from tapeline.risk.answers import Scribe
+from tapeline.risk.appraisal import Appraiser
 from tapeline.risk.books import LOOK_AGAIN_NS
 from tapeline.risk.state import AccountState, RiskState
-from tapeline.risk.worth import Worth, price_of, worth_of
+from tapeline.risk.worth import Worth, price_of
 from tapeline.runtime.core import Output
 
 
@@ -30,22 +31,22 @@ def next_due_ns(state: RiskState) -> int | None:
     return min(times, default=None)
 
 
-def snapshots(state: RiskState, scribe: Scribe) -> tuple[Output, ...]:
+def snapshots(state: RiskState, scribe: Scribe, appraiser: Appraiser) -> tuple[Output, ...]:
     """Snapshots of the accounts that are due and changed, or are worth something else."""
     found = []
     for account_id in due(state, scribe.now_ns):
         account = state.accounts[account_id]
-        worth = worth_of(state, account)
+        worth = appraiser.worth(state, account)
         if worth is not None and (account.is_changed or worth.nav != account.curve.last):
             found.append(_snapshot(state, scribe, account, worth))
     return tuple(found)
 
 
-def look(state: RiskState, now_ns: int) -> None:
+def look(state: RiskState, appraiser: Appraiser, now_ns: int) -> None:
     """Notes the NAV of the accounts that are due, and when to look again."""
     for account_id in due(state, now_ns):
         account = state.accounts[account_id]
-        worth = worth_of(state, account)
+        worth = appraiser.worth(state, account)
         curve = account.curve if worth is None else account.curve.observe(worth.nav, now_ns)
         is_still = not account.reserves and not account.ledger.lines
         due_ns = None if is_still and worth is not None else now_ns + LOOK_AGAIN_NS

@@ -21,7 +21,7 @@ from tapeline.contracts.risk import DenialCode
 from tapeline.risk import books, entry_guards
 from tapeline.risk.order_terms import LIMITED, STOPS
 from tapeline.risk.question import Question, Refusal, Wish
-from tapeline.risk.worth import Worth, price_of, unit_of
+from tapeline.risk.worth import Worth, price_of
 
 # Any wish will do where only the question and the worth are looked at.
 _NO_WISH: Final = Wish(
@@ -109,8 +109,8 @@ def _target_quantity(question: Question, worth: Worth | None, weight: Decimal) -
 def unit_for(question: Question) -> Unit:
     """One unit of the instrument in the account's currency; its mark and rate are known."""
     assert question.account is not None
-    base = question.account.account.base_currency
-    unit = unit_of(question.state, question.decision.instrument_id, base)
+    base, instrument_id = question.account.account.base_currency, question.decision.instrument_id
+    unit = question.gathered.appraiser.unit(question.state, instrument_id, base)
     assert unit is not None, "guarded by mark_fresh and rate_known"
     return unit
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from tapeline.accounting.exposure import Unit
-from tapeline.accounting.numbers import ONE, ZERO, converted, divide_rounded, price_from_float
-from tapeline.accounting.position import Position
+from tapeline.accounting.numbers import ONE, divide_rounded, price_from_float
 from tapeline.contracts.config import AssetClass, Instrument
 from tapeline.contracts.market import MarkPrice
-from tapeline.risk.state import NOTHING, AccountState, Reserve, RiskState
+from tapeline.risk.state import NOTHING, Reserve, RiskState
 
 FUTURE_TOLERANCE_NS: Final = 1_000_000_000
 """Clocks of different machines differ; what is further ahead of the session is not believed."""
@@ -36,6 +35,7 @@ class Worth:
     """sum of absolute values of the groups' lines, not netted"""
     worst_gross: dict[str, Decimal]
     """by instrument: largest absolute value that fills of open orders can lead to"""
+    worst_gross_sum: Decimal
     worst_long: Decimal
     """sum of signed values if all open purchases are filled"""
     worst_short: Decimal
@@ -104,83 +104,7 @@ def unit_of(state: RiskState, instrument_id: str, base: str) -> Unit | None:
     return unit if is_plain or unit.value(ONE) else None
 
 
-def worth_of(state: RiskState, account: AccountState) -> Worth | None:
-    """The account's worth; None where a price or a rate is missing: it must not be guessed.
-
-    The sums are those of accounting.exposure.valuation, in one pass with the open orders: every
-    decision that opens something needs them.
-    """
-    base = account.account.base_currency
-    cash = _cash(state, account)
-    if cash is None:
-        return None
-    gross = net = gross_of_lines = opening = cost = buying = selling = ZERO
-    worst: dict[str, Decimal] = {}
-    for instrument_id, lines in _lines(account):
-        signed = held = ZERO
-        for line in lines:
-            signed += line.quantity
-            held += abs(line.quantity)
-        reserves = account.reserves.get(instrument_id)
-        if not held and reserves is None:
-            continue
-        unit = unit_of(state, instrument_id, base)
-        if unit is None:
-            return None
-        value = unit.value(signed)
-        net += value
-        gross += abs(value)
-        gross_of_lines += abs(value) if held == abs(signed) else unit.value(held)
-        if reserves is None:
-            worst[instrument_id] = abs(value)
-            continue
-        total = combined(reserves)
-        largest = max(abs(signed + total.buying), abs(signed - total.selling))
-        worst[instrument_id] = unit.value(largest)
-        cost += converted(total.opening_cost, unit.rate)
-        # Most lines have orders on one side alone: a figure of nothing need not be worked out.
-        if total.opening_buying or total.opening_selling:
-            opening += unit.value(total.opening_buying + total.opening_selling)
-        if total.buying:
-            buying += unit.value(total.buying)
-        if total.selling:
-            selling += unit.value(total.selling)
-    return Worth(
-        cash=cash,
-        nav=cash + net,
-        gross=gross,
-        net=net,
-        gross_of_lines=gross_of_lines,
-        worst_gross=worst,
-        worst_long=net + buying,
-        worst_short=selling - net,
-        opening_value=opening,
-        opening_cost=cost,
-        pending_value=buying + selling,
-    )
-
-
-def _cash(state: RiskState, account: AccountState) -> Decimal | None:
-    """Cash of all currencies; None where a rate is missing."""
-    total = ZERO
-    for currency, amount in account.ledger.cash.items():
-        rate = rate_of(state, currency, account.account.base_currency) if amount else ONE
-        if rate is None:
-            return None
-        total += converted(amount, rate)
-    return total
-
-
-def _lines(account: AccountState) -> Iterator[tuple[str, Iterable[Position]]]:
-    """Every instrument that is held or on order, with its lines."""
-    for instrument_id, lines in account.ledger.lines.items():
-        yield instrument_id, lines.values()
-    for instrument_id in account.reserves:
-        if instrument_id not in account.ledger.lines:
-            yield instrument_id, ()
-
-
-def combined(reserves: dict[str, Reserve]) -> Reserve:
+def combined(reserves: Mapping[str, Reserve]) -> Reserve:
     """The open orders of all groups of an instrument together."""
     if len(reserves) == 1:
         return next(iter(reserves.values()))
