@@ -3,7 +3,9 @@
 A shard steps slice n when every expected source has passed watermark n on every current input, and
 watermark n-1 on every input that comes back from a later service. Inputs without watermarks
 (control, config) are taken along with the next slice; before the first one they are read up to
-their end, so that a run never starts on half a configuration.
+their end, so that a run never starts on half a configuration. A partition of which no source is
+expected (decisions of a shard without a group) has no watermarks either: what an operator writes
+there is taken along in the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Lane:
 
     pacing: Pacing
     expected: frozenset[str] | None
-    """sources that must have passed; None: whoever has been seen, but at least one"""
+    """sources that must have passed; empty: nobody sets a pace; None: whoever has been seen, but at
+    least one"""
     floor: int
     """slice that every source is known to have passed"""
     records: deque[tuple[Raw, Watermark | None]] = field(default_factory=deque)
@@ -54,6 +57,8 @@ class Lane:
 
     def take(self, number: int) -> list[Raw]:
         """The records up to the watermark with which the last source reaches a slice."""
+        if self.expected is not None and not self.expected:
+            return self.take_all()
         found: list[Raw] = []
         while not self.reached(number, self.taken):
             raw, watermark = self.records.popleft()
