@@ -11,10 +11,19 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from proving.reading import Seen
+from tapeline.accounting.numbers import ZERO
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.control import Flatten
-from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
+from tapeline.contracts.orders import (
+    ApprovedOrder,
+    ChildRole,
+    CommandKind,
+    Fill,
+    OrderAction,
+    OrderUpdate,
+    VenueCommand,
+)
 from tapeline.contracts.risk import Denial, TradingStateChanged
 
 JUDGED = (
@@ -26,6 +35,7 @@ JUDGED = (
     topics.CONTROL,
 )
 """Topics that `examine` needs."""
+LEGS = (ChildRole.TAKE_PROFIT, ChildRole.STOP_LOSS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +49,7 @@ class Damage:
     invented: tuple[str, ...]
     """answers to decisions that nobody made"""
     approved_twice: tuple[str, ...]
-    """approval ids and client order ids that were used again"""
+    """approval ids, and client order ids of new orders, that were used again"""
     unfinished: tuple[str, ...]
     """approvals without terminal update that execution does not hold open"""
     finished_twice: tuple[str, ...]
@@ -47,7 +57,12 @@ class Damage:
     filled_twice: tuple[str, ...]
     """fill ids and trade ids that were used again"""
     misfilled: tuple[str, ...]
-    """orders whose fills do not add up to what their last update says, or exceed the approval"""
+    """orders whose fills do not add up to what their last update says, or exceed the approval;
+    legs that close more than was opened"""
+    sent_twice: tuple[str, ...]
+    """approval ids with two sends of one child index"""
+    oversent: tuple[str, ...]
+    """approval ids whose sends, protective legs aside, add up to more than was approved"""
     unapproved: tuple[str, ...]
     """fills and updates without approval"""
 
@@ -119,7 +134,13 @@ def examine(found: Mapping[str, Sequence[Seen]], held_open: Collection[str]) -> 
         invented=tuple(name for name in answers if name not in decided),
         approved_twice=(
             *repeated(Counter(approved.approval.approval_id for approved in approvals)),
-            *repeated(Counter(approved.order.client_order_id for approved in approvals)),
+            *repeated(
+                Counter(
+                    approved.order.client_order_id
+                    for approved in approvals
+                    if approved.action not in (OrderAction.CANCEL, OrderAction.AMEND)
+                )
+            ),
         ),
         unfinished=tuple(name for name in approved_ids if not ends[name] and name not in held_open),
         finished_twice=repeated(ends),
@@ -128,6 +149,8 @@ def examine(found: Mapping[str, Sequence[Seen]], held_open: Collection[str]) -> 
             *repeated(Counter(fill.trade_id for fill in fills)),
         ),
         misfilled=misfilled(approvals, updates, fills),
+        sent_twice=sent_twice(updates),
+        oversent=oversent(updates),
         unapproved=tuple(
             item.approval_id for item in (*updates, *fills) if item.approval_id not in approved_ids
         ),
@@ -149,16 +172,59 @@ def repeated(counts: Counter[str]) -> tuple[str, ...]:
 def misfilled(
     approvals: Iterable[ApprovedOrder], updates: Iterable[OrderUpdate], fills: Iterable[Fill]
 ) -> tuple[str, ...]:
-    """Orders whose fills are not what the last update counts, or more than was approved."""
-    ordered = {item.order.client_order_id: item.order.quantity for item in approvals}
-    counted_last: dict[str, Decimal] = dict.fromkeys(ordered, Decimal(0))
+    """Orders, and parts of orders, whose fills are not what their last update counts; orders that
+    filled more than any of their approvals covers; legs that close more than was opened."""
+    ordered: dict[str, Decimal] = {}
+    for item in approvals:
+        if item.action is not OrderAction.CANCEL:
+            name = item.order.client_order_id
+            ordered[name] = max(ordered.get(name, ZERO), item.order.quantity)
+    counted_last = dict.fromkeys(ordered, ZERO)
     for update in updates:
         counted_last[update.client_order_id] = update.filled_quantity
-    filled: dict[str, Decimal] = dict.fromkeys(counted_last, Decimal(0))
+    filled = dict.fromkeys(counted_last, ZERO)
+    closed: dict[str, Decimal] = {}
     for fill in fills:
-        filled[fill.client_order_id] = filled.get(fill.client_order_id, Decimal(0)) + fill.quantity
-    return tuple(
-        name
-        for name, quantity in filled.items()
-        if quantity != counted_last.get(name) or quantity > ordered.get(name, Decimal(0))
+        whole = fill.parent_order_id or fill.client_order_id
+        is_leg = fill.role in LEGS
+        names = [fill.client_order_id, *([] if is_leg else [whole])]
+        for name in dict.fromkeys(names):
+            filled[name] = filled.get(name, ZERO) + fill.quantity
+        if is_leg:
+            closed[whole] = closed.get(whole, ZERO) + fill.quantity
+    return (
+        *(name for name, quantity in filled.items() if quantity != counted_last.get(name)),
+        *(name for name, quantity in ordered.items() if filled[name] > quantity),
+        *(name for name, quantity in closed.items() if quantity > filled.get(name, ZERO)),
+        *(
+            name
+            for name in {fill.parent_order_id or fill.client_order_id: None for fill in fills}
+            if name not in ordered
+        ),
     )
+
+
+def sends_of(updates: Iterable[OrderUpdate]) -> list[tuple[OrderUpdate, VenueCommand]]:
+    """The steps that submit something to a venue."""
+    return [
+        (update, update.command)
+        for update in updates
+        if update.command is not None and update.command.kind is CommandKind.SUBMIT
+    ]
+
+
+def sent_twice(updates: Iterable[OrderUpdate]) -> tuple[str, ...]:
+    """Approvals under which one child index left more than once."""
+    sends = Counter((update.approval_id, sent.child_index) for update, sent in sends_of(updates))
+    return tuple(approval_id for (approval_id, _), count in sends.items() if count > 1)
+
+
+def oversent(updates: Iterable[OrderUpdate]) -> tuple[str, ...]:
+    """Approvals whose sends together are for more than was approved."""
+    sent: dict[str, Decimal] = {}
+    approved: dict[str, Decimal] = {}
+    for update, command in sends_of(updates):
+        approved[update.approval_id] = command.approved.order.quantity
+        if update.role not in LEGS:
+            sent[update.approval_id] = sent.get(update.approval_id, ZERO) + command.quantity
+    return tuple(name for name, quantity in sent.items() if quantity > approved[name])
