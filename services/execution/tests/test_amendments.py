@@ -36,6 +36,8 @@ from tapeline.contracts.orders import (
     VenueReport,
 )
 from tapeline.contracts.risk import TradingState
+from tapeline.execution.venues import arrival
+from tapeline.execution.venues.paper_state import PaperAmendment
 
 OLD = limit("o1", "90", quantity=dec(10))
 AMENDED, REJECTED = ReportNotice.AMENDED, ReportNotice.AMEND_REJECTED
@@ -332,3 +334,25 @@ def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
     driver = away()
     assert told(driver.step(YES)) == ["incident VENUE_REPORTS_UNEXPECTED"]
     assert driver.state.orders["o1"].status is OrderStatus.ACCEPTED
+
+
+@pytest.mark.parametrize(("quantity", "is_taken"), [("3", False), ("4", False), ("5", True)])
+def test_an_order_is_not_amended_to_what_is_filled_of_it(quantity: str, *, is_taken: bool) -> None:
+    driver = away()
+    driver.step(fill("4"))
+    said = told(driver.step(amend(new(quantity=dec(quantity)))))
+    assert said == (
+        [f"amend PARTIALLY_FILLED AMEND {quantity}"]
+        if is_taken
+        else ["amend DENIED EXECUTION_NOT_AMENDABLE end"]
+    )
+
+
+def test_the_paper_venue_keeps_side_and_type_of_what_it_holds() -> None:
+    driver = paper()
+    held = driver.state.paper.orders["o1"]
+    for changed in ({"side": Side.SELL}, {"order_type": OrderType.MARKET, "limit_price": None}):
+        amendment = PaperAmendment(command_id="c", arrival_ns=T0, order=new(**changed))
+        asked = replace(held, amendment=amendment)
+        fault = arrival.amendment_fault(driver.state.paper, asked)
+        assert fault == "side and type of an order stay as they are"

@@ -16,6 +16,7 @@ from execution_samples import (
     cancel,
     dec,
     incidents,
+    instrument,
     limit,
     live_switch,
     order,
@@ -503,3 +504,39 @@ def test_on_paper_nothing_from_outside_is_heard() -> None:
     driver.beat()
     driver.step(approved(limit("o1", "90")))
     assert step_all(driver, UNKNOWN, not_sent(), bust("t1", "1"), statement("5")) == []
+
+
+def test_drift_in_a_position_concerns_no_other_instrument() -> None:
+    driver = outside()
+    driver.step(instrument(instrument_id="IVV.ARCA", symbol="IVV"))
+    step_all(driver, statement("-5"), statement("-5"))
+    assert reply(driver, "o2", instrument_id="IVV.ARCA") == "SUBMITTED"
+    assert reply(driver, "o3") == "EXECUTION_TRADING_REDUCING"
+
+
+def test_a_bust_without_a_fee_gives_no_fee_back() -> None:
+    driver = sent()
+    free = replace(bust("t1", "4"), commission=dec(0))
+    said = step_all(driver, fill("t1", "4", commission=dec(0)), free)
+    assert said[-2:] == ["incident VENUE_BUSTED_FILL", "position -4 @ 100 for g1"]
+
+
+def test_a_position_that_vanished_and_was_never_priced_is_not_booked() -> None:
+    driver = outside()
+    position = VenuePosition(instrument_id="SPY.ARCA", quantity=dec(5), price=None)
+    unpriced = replace(statement(), positions=(position,))
+    step_all(driver, unpriced, unpriced)
+    drift = driver.state.external.books["a1"].drifts["position/SPY.ARCA"]
+    said = driver.step(accept(drift.drift_id))
+    (incident,) = incidents(said)
+    assert incident.code == "VENUE_TRUTH_UNUSABLE"
+    assert "There is no price" in incident.reason
+    assert driver.state.external.books["a1"].ledger.net_quantity("SPY.ARCA") == 0
+
+
+def test_a_bust_of_an_order_that_has_ended_keeps_its_late_fill_out() -> None:
+    driver = sent()
+    step_all(driver, fill("t1", "6"), replace(UNKNOWN, kind=ReportKind.CANCELED))
+    assert "o1" in driver.state.ended
+    assert step_all(driver, bust("t2", "4"), fill("t2", "4")) == []
+    assert "t2" in driver.state.ended["o1"].trade_ids

@@ -23,6 +23,7 @@ from execution_samples import (
 )
 
 from tapeline.contracts.orders import ApprovedOrder, CommandKind, OrderAction, OrderUpdate
+from tapeline.execution import last_look
 from tapeline.execution.last_look import LastLook, UnapprovedCommand
 from tapeline.runtime.signing import KeyRing, seal
 
@@ -158,3 +159,21 @@ def test_a_plain_order_leaves_before_its_approval_expires() -> None:
     expires_ns = PLAIN.command.approved.approval.expires_ns
     LastLook(RING).check(with_command(PLAIN, ts_event_ns=expires_ns - 1))
     stopped(with_command(PLAIN, ts_event_ns=expires_ns))
+
+
+def test_an_order_for_nothing_is_stopped() -> None:
+    nothing = sealed(approved(order(quantity=dec(0))))
+    for quantity in (dec(0), dec(-1)):
+        stopped(with_command(PLAIN, approved=nothing, quantity=quantity))
+
+
+def test_of_many_approvals_the_oldest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_look, "REMEMBERED_MAX", 2)
+    first, second, third = (commands(approved(order(f"o{number}")))[0] for number in range(3))
+    look = LastLook(RING)
+    for update in (first, second, third):
+        look.check(update)
+    for update in (second, third):
+        with pytest.raises(UnapprovedCommand):
+            look.check(update)
+    look.check(first)

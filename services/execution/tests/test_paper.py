@@ -29,6 +29,8 @@ from execution_samples import (
 
 from tapeline.contracts.market import Quote, Trade
 from tapeline.contracts.orders import Order, OrderType, ReportKind, Side, TimeInForce
+from tapeline.execution.venues import arrival, paper_books
+from tapeline.execution.venues.paper_state import PaperOrder
 
 SELL = {"side": Side.SELL}
 IOC, FOK = TimeInForce.IOC, TimeInForce.FOK
@@ -541,3 +543,43 @@ def test_the_venues_ids_hold_one_order_together() -> None:
     trades = [report.trade_id for report in said if report.kind is ReportKind.FILLED]
     assert len(set(trades)) == 3
     assert [fill.trade_id for fill in fills(driver.outputs)] == trades
+
+
+def test_what_the_venue_does_not_know_it_does_not_take() -> None:
+    driver = ready()
+    known = driver.state.paper
+    for of in (order(instrument_id="IVV.ARCA"), order(venue="ELSEWHERE")):
+        held = PaperOrder(order=of, venue_order_id="v", sequence=1, arrival_ns=T0, expires_ns=None)
+        assert arrival.fault(known, held) == "the instrument is not traded here"
+
+
+def test_an_instrument_without_a_grid_is_not_taken() -> None:
+    known = ready().state.paper
+    for record in (instrument(tick_size=dec(0)), instrument(lot_size=dec(0))):
+        assert paper_books.configured(known, record) == known
+
+
+def test_a_quote_of_one_side_says_nothing_about_a_trade() -> None:
+    for one_sided in (quote(T0 + 1, 0.0, 100.2), quote(T0 + 1, 99.8, 0.0)):
+        assert course(ready(), limit(price="50"), one_sided) == []
+        driver = ready()
+        driver.step(one_sided)
+        driver.now_ns = T0 + 2
+        assert course(driver, order(), trade(T0 + 3, 100.0)) == [
+            "fill 10 @ 100.1 taker",
+            "FILLED end",
+        ]
+
+
+def test_the_side_that_nobody_offers_fills_and_triggers_nothing() -> None:
+    no_ask = quote(T0 + 1, 99.8, 0.0)
+    assert course(ready(), order(), no_ask) == []
+    assert course(ready(), limit(price="200"), no_ask) == []
+    assert (
+        course(ready(), order(order_type=OrderType.STOP_MARKET, stop_price=dec(105)), no_ask) == []
+    )
+
+
+def test_a_config_record_makes_the_venue_say_nothing() -> None:
+    driver = ready()
+    assert driver.core.paper.decide(driver.state.paper, instrument(version=2), T0) == ()

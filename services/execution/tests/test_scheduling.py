@@ -18,6 +18,7 @@ from execution_samples import (
     cancel_all,
     dec,
     fills,
+    instrument,
     limit,
     order,
     ready,
@@ -37,6 +38,8 @@ from tapeline.contracts.orders import (
     Side,
 )
 from tapeline.contracts.risk import TradingState
+from tapeline.execution import scheduling
+from tapeline.execution.parents import next_due_ns
 
 MINUTE = 60 * SECOND
 HALTED, ACTIVE, REDUCING = TradingState.HALTED, TradingState.ACTIVE, TradingState.REDUCING
@@ -536,3 +539,32 @@ def test_a_scheduled_approval_that_comes_again_sends_nothing() -> None:
         "whole DENIED EXECUTION_EXPIRED end",
     )
     assert sum((fill.quantity for fill in fills(driver.outputs)), Decimal(0)) <= 4
+
+
+def test_an_iceberg_whose_part_is_rejected_is_over() -> None:
+    driver = ready()
+    # The venue takes no part below its minimum; risk knows the minimum of the whole.
+    driver.step(instrument(quantity_min=dec(3), version=2))
+    parts = sliced(limit(quantity=dec(4)), [2, 2], algorithm=Algorithm.ICEBERG)
+    assert told(driver.step(parts))[-2:] == ["SLICE-0 REJECTED", "whole REJECTED end"]
+    restarted(driver)
+
+
+def test_slices_without_an_end_need_the_clock_for_their_times_alone() -> None:
+    plain = sliced(order(quantity=dec(4)), [2, 2])
+    schedule = plain.approval.schedule
+    assert schedule is not None
+    endless = replace(plain.approval, schedule=replace(schedule, end_ns=None))
+    driver = ready()
+    driver.step(replace(plain, approval=endless))
+    tick(driver, 1, 100.0)
+    assert next_due_ns(driver.state) == T0 + MINUTE
+    assert at(driver, 60)[0] == "SLICE-1 SUBMITTED SUBMIT 2"
+    assert tick(driver, 61, 100.0)[-1] == "whole FILLED end"
+    assert next_due_ns(driver.state) is None
+
+
+def test_work_that_does_not_end_is_a_bug_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "STEPS_MAX", 0)
+    with pytest.raises(AssertionError, match="order o1 is worked without end"):
+        ready().step(bracket(order(), "110"))

@@ -11,6 +11,7 @@ from execution_samples import (
     Driver,
     approved,
     cancel_all,
+    dec,
     flatten,
     incidents,
     limit,
@@ -18,6 +19,8 @@ from execution_samples import (
     ready,
     says,
     set_state,
+    sliced,
+    told,
     trade,
 )
 
@@ -143,3 +146,13 @@ def test_sends_are_told_from_what_a_halt_lets_through() -> None:
     said += driver.step(approved(close, action=OrderAction.CLOSE))
     said += driver.step(trip())
     assert [one.record.client_order_id for one in said if is_send(one.record)] == ["entry"]
+
+
+def test_a_trip_ends_what_is_worked_in_slices() -> None:
+    driver = ready()
+    driver.step(sliced(order(quantity=dec(6)), [2, 2, 2]))
+    assert [parent.is_over for parent in driver.state.parents.values()] == [False]
+    said = told(driver.step(trip()))
+    assert said[-1] == "whole CANCELED end"
+    assert [parent.is_over for parent in driver.state.parents.values()] == [True]
+    assert driver.recovered() == driver.state

@@ -187,8 +187,7 @@ def _ended(state: ExecutionState, order: LiveOrder, forget_ns: int) -> Execution
 def filled(state: ExecutionState, fill: Fill) -> ExecutionState:
     """After a fill, said by ourselves."""
     order = state.known_order(fill.client_order_id)
-    if order is None:
-        return state
+    assert order is not None, "a fill of ours is said of an order that is known"
     order = replace(
         order,
         filled_quantity=fixed(order.filled_quantity + fill.quantity),

@@ -217,7 +217,7 @@ class ExecutionCore:
                 external.stated(talk, record)
             case TradeBust():
                 external.busted(talk, record)
-            case NotSent():
+            case _:
                 external.not_sent(talk, record)
 
     def _goes_outside(self, state: ExecutionState, venue: str) -> bool:
@@ -331,8 +331,7 @@ class ExecutionCore:
         halting.tell(talk, trip)
         talk.state = self.evolve(state, event)
         self._sweep(talk, trip, f"Trip {trip.trip_id}")
-        if talk.state.parents:
-            scheduling.work(talk, self._desk)
+        scheduling.work(talk, self._desk)
         return talk.outputs
 
     def _sweep(self, talk: Transcript, record: switchboard.Sweep, reason: str) -> None:

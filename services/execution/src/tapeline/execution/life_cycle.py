@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.orders import (
@@ -163,6 +164,16 @@ def _step(
         end_cancels(talk, order, cancels, causation_id, CANCEL_REJECTED, report.reason)
 
 
+_PLAIN: Final = {
+    ReportKind.REJECTED: Trigger.REJECTED,
+    ReportKind.CANCELED: Trigger.CANCELED,
+    ReportKind.EXPIRED: Trigger.EXPIRED,
+    ReportKind.TIMEOUT: Trigger.TIMEOUT,
+    ReportKind.NOT_FOUND: Trigger.NOT_FOUND,
+}
+"""Reports that mean the same whatever is filled."""
+
+
 def trigger_of(kind: ReportKind, order: LiveOrder) -> Trigger:
     """What a report is to an order, its fill already booked."""
     is_partly = order.filled_quantity > 0
@@ -174,16 +185,7 @@ def trigger_of(kind: ReportKind, order: LiveOrder) -> Trigger:
             return Trigger.FILLED if is_whole else Trigger.FILLED_PARTLY
         case ReportKind.CANCEL_REJECTED:
             return Trigger.CANCEL_REJECTED_PARTLY if is_partly else Trigger.CANCEL_REJECTED
-        case ReportKind.REJECTED:
-            return Trigger.REJECTED
-        case ReportKind.CANCELED:
-            return Trigger.CANCELED
-        case ReportKind.EXPIRED:
-            return Trigger.EXPIRED
-        case ReportKind.TIMEOUT:
-            return Trigger.TIMEOUT
-        case ReportKind.NOT_FOUND:
-            return Trigger.NOT_FOUND
+    return _PLAIN[kind]
 
 
 def end_cancels(
