@@ -275,6 +275,15 @@ class Desk:
     def start(self, failpoint: str = "", **variables: str) -> subprocess.Popen[bytes]:
         """Execution, until it is stopped; returns when its shard works, or has died trying."""
         beats = self._pulses()
+        process = self.launch(failpoint, **variables)
+        deadline = time.monotonic() + READY_S
+        while self._pulses() == beats and process.poll() is None:
+            assert time.monotonic() < deadline, self.output()[-3000:]
+            time.sleep(0.02)
+        return process
+
+    def launch(self, failpoint: str = "", **variables: str) -> subprocess.Popen[bytes]:
+        """Execution, whether or not it finds what it needs."""
         port_file = self.folder / f"execution-{len(self.processes)}.port"
         environment = {
             **os.environ,
@@ -301,10 +310,6 @@ class Desk:
                 stderr=output,
             )
         self.processes.append(process)
-        deadline = time.monotonic() + READY_S
-        while self._pulses() == beats and process.poll() is None:
-            assert time.monotonic() < deadline, self.output()[-3000:]
-            time.sleep(0.02)
         return process
 
     def _pulses(self) -> int:

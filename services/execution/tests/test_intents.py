@@ -9,13 +9,14 @@ from itertools import count
 
 import psycopg
 import pytest
-from execution_samples import approved, limit, order, outside, updates
+from execution_samples import account, approved, limit, order, outside, updates, venue
 from sqlalchemy import make_url
 
 from tapeline.contracts.orders import CommandKind, VenueCommand
 from tapeline.execution.intents.errors import IntentsAway, SenderReplaced
 from tapeline.execution.intents.migrate import migrate
 from tapeline.execution.intents.store import IntentState, IntentStore, Page
+from tapeline.execution.intents.sweeps import SweepStore, Swept
 
 pytestmark = pytest.mark.postgres
 RUNS = count()
@@ -127,6 +128,8 @@ def test_an_end_under_another_approval_is_not_the_orders(store: IntentStore) -> 
         "UPDATE execution.intent SET approval_id = 'x'",
         "DELETE FROM execution.sender",
         "DROP TABLE execution.intent",
+        "UPDATE execution.swept SET answer = 'CANCELED'",
+        "DELETE FROM execution.configuration",
     ],
 )
 def test_the_service_can_only_add_and_move_states(urls: tuple[str, str], statement: str) -> None:
@@ -159,3 +162,37 @@ def test_an_order_is_read_back_as_it_was_written(store: IntentStore) -> None:
     assert command is not None
     store.write(owner, page(command), 1)
     assert store.not_ended(0)[0].command == command
+
+
+def test_what_the_switch_canceled_is_kept_until_it_is_told(urls: tuple[str, str]) -> None:
+    store = SweepStore(urls[1], f"run-{next(RUNS)}")
+    swept = [
+        Swept(
+            trip_id="t1",
+            command_id=f"command-{number}",
+            shard=number % 2,
+            client_order_id=f"o{number}",
+            answer="CANCELED",
+            swept_ns=number,
+        )
+        for number in range(3)
+    ]
+    store.note(swept)
+    store.note([replace(swept[0], answer="ASKED")])
+    assert store.swept((0, 1)) == swept
+    assert store.swept((1,)) == swept[1:2]
+    store.told(swept[:2])
+    assert [one.is_told for one in store.swept((0, 1))] == [True, True, False]
+    store.close()
+
+
+def test_the_configuration_of_venues_is_kept_as_it_was_last(urls: tuple[str, str]) -> None:
+    store = SweepStore(urls[1], f"run-{next(RUNS)}")
+    store.remember({"venues/PAPER": venue(), "accounts/a1": account()})
+    store.remember({"venues/PAPER": venue(version=2)})
+    store.remember({})
+    assert store.recall() == [account(), venue(version=2)]
+    other = SweepStore(urls[1], "another-run")
+    assert other.recall() == []
+    store.close()
+    other.close()

@@ -111,6 +111,11 @@ def _grant(connection: Connection, app_role: str, password: str) -> None:
         sql.SQL("GRANT UPDATE (epoch, next_offset, intent_count) ON execution.sender TO {}").format(
             role
         ),
+        sql.SQL("GRANT SELECT, INSERT ON execution.configuration, execution.swept TO {}").format(
+            role
+        ),
+        sql.SQL("GRANT UPDATE (record) ON execution.configuration TO {}").format(role),
+        sql.SQL("GRANT UPDATE (is_told) ON execution.swept TO {}").format(role),
     )
     for statement in statements:
         driver.execute(statement)

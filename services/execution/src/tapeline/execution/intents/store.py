@@ -6,30 +6,19 @@ before its row is committed, and only the sender that wrote the row sends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import psycopg
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, text
 
 from tapeline.contracts.orders import CommandKind, VenueCommand
-from tapeline.execution.intents.errors import IntentsAway, IntentsUnfit, SenderReplaced
-from tapeline.execution.intents.migrate import CONNECT_S, psycopg_url, reason_of
+from tapeline.execution.intents.database import Database
+from tapeline.execution.intents.errors import SenderReplaced
 from tapeline.runtime.codec import Decoder, encode
 
-STATEMENT_MS: Final = 5_000
-KEEPALIVE: Final = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 DECODER: Final = Decoder((VenueCommand.AVRO,))
-Result = TypeVar("Result")
 
 _OWN: Final = text(
     "SELECT epoch FROM execution.sender WHERE run_id = :run_id AND shard = :shard FOR UPDATE"
@@ -113,29 +102,8 @@ class Page:
     """behind the last update"""
 
 
-class IntentStore:
+class IntentStore(Database):
     """One run's intents. Every method raises IntentsAway or IntentsUnfit."""
-
-    def __init__(self, url: str, run_id: str) -> None:
-        self._url = psycopg_url(url)
-        self._run_id = run_id
-        self._engine: Engine = create_engine(
-            self._url,
-            poolclass=QueuePool,
-            pool_size=1,
-            max_overflow=0,
-            pool_pre_ping=False,
-            connect_args={
-                "connect_timeout": CONNECT_S,
-                "application_name": "tapeline-execution",
-                "options": f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}",
-                **KEEPALIVE,
-            },
-        )
-
-    def close(self) -> None:
-        """Drops the connection."""
-        self._engine.dispose()
 
     def claim(self, shard: int) -> Ownership:
         """Takes the shard over: whoever owned it before can write no intent any more."""
@@ -150,7 +118,7 @@ class IntentStore:
                 found_count=found,
             )
 
-        return self._do(work)
+        return self.do(work)
 
     def write(self, owner: tuple[int, int], page: Page, now_ns: int) -> frozenset[str]:
         """Commits a page: intents, ends and the position; returns the ids of new intents.
@@ -168,21 +136,21 @@ class IntentStore:
                 new += [found.command_id for found in row]
             for client_order_id, approval_id in page.ended:
                 names = {"client_order_id": client_order_id, "approval_id": approval_id}
-                connection.execute(_END, {"run_id": self._run_id, **names})
+                connection.execute(_END, {"run_id": self.run_id, **names})
             values = {"next_offset": page.next_offset, "written": len(new)}
             connection.execute(_MOVE, {**self._place(shard), **values})
             return frozenset(new)
 
-        return self._do(work)
+        return self.do(work)
 
     def require(self, shard: int, epoch: int) -> None:
         """Raises SenderReplaced where another sender has taken the shard over."""
-        self._do(lambda connection: self._require(connection, shard, epoch))
+        self.do(lambda connection: self._require(connection, shard, epoch))
 
     def settle(self, command_id: str, state: IntentState) -> None:
         """Moves a command's state; what has ended stays so."""
-        values = {"run_id": self._run_id, "command_id": command_id, "state": state.value}
-        self._do(lambda connection: connection.execute(_SETTLE, values))
+        values = {"run_id": self.run_id, "command_id": command_id, "state": state.value}
+        self.do(lambda connection: connection.execute(_SETTLE, values))
 
     def not_ended(self, shard: int) -> list[Intent]:
         """What a start has to look after, oldest first."""
@@ -198,7 +166,7 @@ class IntentStore:
                 for row in connection.execute(_NOT_ENDED, self._place(shard))
             ]
 
-        return self._do(work)
+        return self.do(work)
 
     def _require(self, connection: Connection, shard: int, epoch: int) -> None:
         owner = connection.execute(_OWN, self._place(shard)).scalar_one_or_none()
@@ -209,7 +177,7 @@ class IntentStore:
             )
 
     def _place(self, shard: int) -> dict[str, Any]:
-        return {"run_id": self._run_id, "shard": shard}
+        return {"run_id": self.run_id, "shard": shard}
 
     def _row(self, command: VenueCommand, shard: int, epoch: int, now_ns: int) -> dict[str, Any]:
         approval = command.approved.approval
@@ -226,31 +194,6 @@ class IntentStore:
             "command": encode(command),
             "written_ns": now_ns,
         }
-
-    def _do(self, work: Callable[[Connection], Result]) -> Result:
-        try:
-            with self._engine.begin() as connection:
-                return work(connection)
-        except DBAPIError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: DBAPIError) -> IntentsAway | IntentsUnfit:
-        where = f"PostgreSQL at {self._url.host}:{self._url.port}"
-        is_away = error.connection_invalidated or isinstance(
-            error.orig,
-            psycopg.OperationalError
-            | psycopg.InterfaceError
-            | psycopg.errors.ReadOnlySqlTransaction,
-        )
-        if is_away:
-            return IntentsAway(
-                f"{where} does not answer: {reason_of(error)}",
-                "Nothing is sent to external venues until it does.",
-            )
-        return IntentsUnfit(
-            f"{where} refuses: {reason_of(error)}",
-            "Migrate the database (`tapeline up` does), and log in as the role it has made.",
-        )
 
 
 def is_send(command: VenueCommand) -> bool:

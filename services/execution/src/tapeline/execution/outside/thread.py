@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tapeline.contracts import topics
-from tapeline.contracts.orders import ApprovedOrder
+from tapeline.contracts.orders import ApprovedOrder, Mode
 from tapeline.execution.intents.ledger import IntentLedger
 from tapeline.execution.intents.store import IntentStore
 from tapeline.execution.outside.beginning import begin
@@ -20,6 +20,7 @@ from tapeline.execution.outside.last_check import LastCheck
 from tapeline.execution.outside.links import Links
 from tapeline.execution.outside.reports import Reports
 from tapeline.execution.outside.sender import Sender, Start
+from tapeline.execution.outside.sweep_thread import SweepThread
 from tapeline.execution.outside.watch import Watch
 from tapeline.execution.outside.watching import Watching
 from tapeline.execution.settings import ExecutionSettings
@@ -65,9 +66,13 @@ class SenderThread:
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._starts: list[Start] = []
         self._store = IntentStore(settings.database_url, settings.run_id)
+        self._courier: Courier | None = None
+        self._sweep = SweepThread(settings, shell.trips, lambda: self._courier)
 
     def __enter__(self) -> Self:
         settings = self._settings
+        if settings.mode is Mode.LIVE:
+            self._sweep.start()
         wait_for_kafka(settings)
         reader = LogReader(confluent_config(settings), settings.topic_prefix)
         self._starts = [begin(self._store, reader, shard) for shard in settings.shards]
@@ -80,6 +85,8 @@ class SenderThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._settings.mode is Mode.LIVE:
+            self._sweep.stop()
         if self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_S)
@@ -120,6 +127,7 @@ class SenderThread:
                 reports=Reports(outbox),
                 skew_ns=settings.clock_skew_ms_max * 1_000_000,
             )
+            self._courier = courier
             sender = Sender(
                 courier=courier,
                 config=config,
