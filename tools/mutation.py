@@ -3,8 +3,9 @@
     python tools/mutation.py [--group NAME] [--file TEXT] [--again]
 
 Each mutant runs in a forked child of a pytest session that has collected the tests: the code of
-the changed function is exchanged there and the tests run until one fails. A change outside of
-functions (constants, tables) is imported in place of the real module, in a session of its own.
+the changed function is exchanged there and the tests that come to it (found in one run with nothing
+changed) run until one fails. A change outside of functions (constants, tables) is imported in place
+of the real module, in a session of its own.
 What was noticed is kept in .tapeline/mutation/ and not tried again while the file stays as it is
 (--again forgets it); survivors always run again.
 
@@ -20,10 +21,9 @@ import hashlib
 import inspect
 import json
 import os
-import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -32,13 +32,14 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
+import reaching
 from mutants import Mutant, mutants_of
+from reaching import passes
 from repository import ROOT
 
 CACHE: Final = ROOT / ".tapeline" / "mutation"
 EXCLUSIONS: Final = ROOT / "tools" / "mutation_exclusions.toml"
 EXCLUDED_SHARE_MAX: Final = 0.05
-LIMIT_S: Final = 120
 FAST: Final = "TAPELINE_TEST_MUTATION_FAST"
 """set: leaves the tests of hypothesis out, for a first look"""
 UNITS: Final = "not slow and not kafka and not postgres and not data"
@@ -132,24 +133,6 @@ def module_of(path: str) -> str:
     return path.split("/src/")[1].removesuffix(".py").replace("/", ".")
 
 
-def passes(run: Callable[[], int]) -> bool:
-    """Whether `run` returns 0 in a child of its own, silently and in time."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        return os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
-    code = 1
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(LIMIT_S)  # ends the child: a mutant that hangs is noticed
-        null = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(null, stream)
-        code = run()
-    finally:
-        os._exit(code)
-
-
 def by_import(mutant: Mutant, tests: Sequence[str]) -> int:
     """Tests with the whole module imported from the changed source; for constants and tables."""
     compiled = compile(mutant.source, str(ROOT / mutant.path), "exec")
@@ -172,7 +155,7 @@ def run_tests(tests: Sequence[str], plugins: list[object]) -> int:
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("mutation")
-    plain = ["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", UNITS]
+    plain = ["-x", "-qq", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", UNITS]
     # pytest would rewrite the asserts of plugins that are loaded already.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*plain, *quiet, *tests], plugins=plugins))
@@ -211,7 +194,8 @@ def _functions(module: CodeType) -> list[tuple[tuple[str, int], CodeType]]:
 
 
 class Bench:
-    """Within one pytest session: for each mutant a child with that function's code exchanged."""
+    """Within one pytest session: for each mutant a child with that function's code exchanged, and
+    the tests that come to that function, the quickest first."""
 
     def __init__(self, path: str, mutants: Sequence[tuple[Mutant, str, CodeType]]) -> None:
         self._path = str(ROOT / path)
@@ -221,18 +205,20 @@ class Bench:
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """pytest's hook: in place of running the tests once."""
-        items = sorted(session.items, key=_searches)
+        items = list(session.items)
         if os.environ.get(FAST):
             items = [item for item in items if not _searches(item)]
-        self.is_sound = bool(items) and passes(lambda: _run_items(items))
-        if not self.is_sound:
+        reached = reaching.noted(items, self._path)
+        self.is_sound = reached is not None and bool(items)
+        if reached is None:
             return True
         functions = self._functions()
         for mutant, name, code in self._mutants:
             live = functions.get((name, code.co_firstlineno), [])
             assert live, f"{name} is not in memory"
+            chosen = reached.items_at(items, name)
             self.killed[mutant.key] = not passes(
-                lambda code=code, live=live: _run_changed(items, live, code)  # type: ignore[misc]
+                lambda code=code, live=live, chosen=chosen: _run_changed(chosen, live, code)  # type: ignore[misc]
             )
         return True
 
@@ -248,18 +234,7 @@ class Bench:
 def _run_changed(items: Sequence[Any], live: Sequence[FunctionType], code: CodeType) -> int:
     for function in live:
         function.__code__ = code
-    return _run_items(items)
-
-
-def _run_items(items: Sequence[Any]) -> int:
-    """1 at the first test that fails."""
-    for index, item in enumerate(items):
-        following = items[index + 1] if index + 1 < len(items) else None
-        item.session.testsfailed = 0
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if item.session.testsfailed:
-            return 1
-    return 0
+    return reaching.run(items)
 
 
 def _searches(item: Any) -> bool:
