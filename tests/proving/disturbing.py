@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -68,9 +69,8 @@ class Blow:
         return f"{sleeps}{self.failpoint}:{self.nth}" if self.failpoint else self.kind.value
 
 
-def money_blows(choice: random.Random, instants: int, failpoints: int) -> list[Blow]:
-    """Kills at random instants and failpoints and one zombie, in random order."""
-    names = choice.sample(NAMES, min(failpoints, len(NAMES)))
+def money_blows(choice: random.Random, instants: int, names: Sequence[str]) -> list[Blow]:
+    """Kills at random instants and at these failpoints and one zombie, in random order."""
     drawn = [
         Blow(
             kind=Kind.FAILPOINT,
