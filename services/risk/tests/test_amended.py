@@ -258,3 +258,34 @@ def test_what_is_reserved_covers_both_and_a_restart_changes_nothing(
         assert world.core.dump(world.state) == data
     world.tell(update_of(first, OrderStatus.CANCELED, str(filled)))
     assert reserved(world) == (0, 0)
+
+
+def test_an_answer_that_is_not_for_the_amendment_changes_nothing() -> None:
+    world = desk()
+    first = world.approved(buy())
+    world.approved(amend(first, quantity=D(20)))
+    stranger = replace(first, approval=replace(first.approval, approval_id="another"))
+    world.tell(answer(stranger, ReportNotice.AMENDED))
+    assert reserved(world) == (20, 2000)
+
+
+def test_an_answer_behind_the_end_leaves_what_fills_are_still_awaited() -> None:
+    world = desk()
+    first = world.approved(buy())
+    second = world.approved(amend(first, quantity=D(20)))
+    # The end overtakes a fill of 3: that much stays reserved until it comes.
+    world.tell(update_of(first, OrderStatus.CANCELED, "3"))
+    before = reserved(world)
+    assert before[0] == 3
+    world.tell(answer(second, ReportNotice.AMENDED, "3"))
+    assert reserved(world) == (3, 300)
+    world.tell(fill_of(first, "3", "99"))
+    assert reserved(world) == (0, 0)
+    assert not world.state.open_orders
+
+
+def test_an_amendment_needs_a_key() -> None:
+    world = desk()
+    first = world.approved(buy())
+    asked = amend(first, quantity=D(20))
+    assert world.denied(asked, verdict="NO_KEY").code is DenialCode.KEY_MISSING

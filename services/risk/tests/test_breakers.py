@@ -17,13 +17,16 @@ from risk_samples import (
     SPY,
     D,
     Desk,
+    account,
     decision,
     desk,
     group,
+    instrument,
     mandate,
     mark,
     order,
     switch,
+    venue,
 )
 
 from tapeline.contracts.config import Limits
@@ -330,3 +333,37 @@ def test_long_ids_are_answered_before_a_record_cannot_hold_them() -> None:
     said += world.fire()
     assert len(ids(said)) == 40
     assert len([one for one in said if isinstance(one, Denial)]) == 2
+
+
+def test_an_account_that_holds_nothing_is_not_looked_at() -> None:
+    world = holder(daily_loss_max=D("0.02"))
+    world.tell(account("PAPER-0"), mandate("PAPER-0"))
+    idle = world.state.accounts["PAPER-0"]
+    assert told(see(world, *([90.0] * CONFIRMATIONS)))[-1] == HALT
+    assert world.state.accounts["PAPER-0"].breakers == idle.breakers == {}
+
+
+def test_without_a_mandate_no_limit_is_warned_of() -> None:
+    world = Desk()
+    world.tell(instrument(), account(), group(), venue(), mark())
+    world.hold("5000")
+    assert see(world, 100.0, 50.0, 50.0, 50.0) == []
+    assert world.state.accounts[ACCOUNT].breakers == {}
+
+
+def test_a_rush_that_was_answered_is_forgotten_when_it_has_been_over_for_long_enough() -> None:
+    world = rushing(group_order_rate_max=5)
+    list(rush(world, 20, 0))
+    world.now_ns += SECOND
+    assert len(ids(world.fire())) == 15
+    (known,) = world.state.rushes.values()
+    world.now_ns = known.first_ns + SECOND
+    is_over = world.now_ns // WINDOW_NS > known.window + WINDOWS
+    while not is_over:
+        assert world.fire() == []
+        assert list(world.state.rushes.values()) == [known]
+        assert known.first_ns == world.now_ns
+        world.now_ns += SECOND
+        is_over = world.now_ns // WINDOW_NS > known.window + WINDOWS
+    world.fire()
+    assert world.state.rushes == {}

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tapeline.risk import hours
 from tapeline.risk.hours import sessions_of
 
 
@@ -84,3 +85,14 @@ def test_sessions_ascend_and_are_computed_once() -> None:
     ends = [0, *sessions.closes]
     for opened, closed, before in zip(sessions.opens, sessions.closes, ends, strict=False):
         assert before < opened < closed
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, ValueError])
+def test_a_calendar_that_the_library_cannot_compute_has_no_sessions(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fails(calendar: str) -> list[tuple[int, int]]:
+        raise error(calendar)
+
+    monkeypatch.setattr(hours, "_parts", fails)
+    assert sessions_of.__wrapped__("XNYS") is None

@@ -29,7 +29,17 @@ from risk_samples import (
 from tapeline.contracts.config import Budget, Limits, Mandate, RiskOverlay, Sizing, SizingMethod
 from tapeline.contracts.orders import ApprovedOrder
 from tapeline.contracts.risk import Denial, DenialCode
-from tapeline.risk.in_force import COUNTS, FLOORS, LIMITS, PAUSES, SUMS, Gathered, gather, tighten
+from tapeline.risk.config_book import SIGNED
+from tapeline.risk.in_force import (
+    COUNTS,
+    FLOORS,
+    LIMITS,
+    PAUSES,
+    SUMS,
+    Gathered,
+    gather,
+    tighten,
+)
 
 D = Decimal
 PLACE = (ACCOUNT, GROUP, SPY)
@@ -390,3 +400,25 @@ def test_without_any_of_the_new_limits_nothing_is_asked_of_new_data() -> None:
     said = world.tell(decision())
     assert [type(item) for item in said] == [ApprovedOrder]
     assert not [item for item in said if isinstance(item, Denial)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        overlay(field="position_weight"),
+        overlay(field=""),
+        overlay("-0.0001"),
+        overlay("-1", field=CEILING),
+    ],
+)
+def test_an_overlay_that_makes_no_sense_is_not_taken(record: RiskOverlay) -> None:
+    world = desk()
+    before = world.core.dump(world.state)
+    (incident,) = world.tell(record)
+    assert incident.code == "CONFIG_INVALID"
+    assert world.core.dump(world.state) == before
+
+
+def test_an_overlay_of_a_limit_with_a_sign_may_be_negative() -> None:
+    world = desk()
+    assert world.tell(overlay("-0.5", field=sorted(SIGNED)[0])) == []

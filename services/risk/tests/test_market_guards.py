@@ -358,3 +358,11 @@ def test_another_sector_is_another_sector_and_none_is_denied() -> None:
     assert (denial.measured, denial.limit) == (None, D("0.25"))
     lets_out(nameless)
     assert ACCOUNT in nameless.state.accounts
+
+
+def test_what_was_held_and_is_flat_is_alike_to_nothing() -> None:
+    world = paired("0.7", UP_DOWN, UP_DOWN)
+    world.hold("5", instrument_id=EWG)
+    world.hold("-5", instrument_id=EWG, group_id="other")
+    assert EWG in world.state.accounts[ACCOUNT].ledger.lines
+    world.approved(order(BUY, "5"))

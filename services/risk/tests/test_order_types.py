@@ -410,3 +410,16 @@ def test_in_reducing_no_bracket_opens() -> None:
     world = permissive()
     world.tell(switch(TradingState.REDUCING))
     assert world.denied(bracket()).code is DenialCode.TRADING_REDUCING
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ({"take_profit_price": D(110), "stop_loss_price": None}, ChildRole.TAKE_PROFIT),
+        ({"take_profit_price": None, "stop_loss_price": D(95)}, ChildRole.STOP_LOSS),
+    ],
+)
+def test_one_level_is_one_leg(levels: dict[str, Any], expected: ChildRole) -> None:
+    approved = permissive().approved(bracket(**levels))
+    assert [leg[0] for leg in legs(approved)] == [expected]
+    assert approved.approval.child_count == 2

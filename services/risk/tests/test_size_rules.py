@@ -28,7 +28,7 @@ from tapeline.contracts.config import Sizing, SizingMethod, TradingGroup
 from tapeline.contracts.market import Bar, TickOrigin
 from tapeline.contracts.orders import ApprovedOrder, OrderAction, Side
 from tapeline.contracts.risk import Denial, DenialCode, LimitWarning
-from tapeline.risk.history import BARS_MIN, YEAR_NS
+from tapeline.risk.history import BARS_MIN, YEAR_NS, History
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -271,3 +271,12 @@ def test_no_rule_raises_what_was_asked(
         assert plain is not None
         assert ruled.side is plain.side
         assert ruled.quantity <= plain.quantity
+
+
+def test_a_volatility_too_small_to_be_a_figure_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(sized(METHOD.VOLATILITY_TARGET, volatility_target="0.8"))
+    minutes(world, [100.0, 101.0] * 20)
+    monkeypatch.setattr(History, "volatility", lambda _: 1e-19)
+    denial = world.denied(decision())
+    assert denial.code is DenialCode.SIZING
+    assert "too small" in denial.reason

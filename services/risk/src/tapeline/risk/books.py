@@ -164,7 +164,7 @@ def account_event(
                 currency=record.currency,
             )
             account = replace(account, ledger=ledger)
-        case PositionCorrection():
+        case _:
             account = _corrected(state, account, record)
     state.accounts[record.account_id] = changed(account, now_ns)
 

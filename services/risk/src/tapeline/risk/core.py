@@ -255,7 +255,7 @@ class RiskCore:
         record = event.record
         if switchboard.ignored_because(state, event, self._context.run_id):
             return
-        switchboard.switch(state, event, self._context.run_id)
+        switchboard.switch(state, event)
         scope = switchboard.scope_key(record.scope, record.scope_id)
         if isinstance(record, SetTradingState):
             flatten.end(state, scope)

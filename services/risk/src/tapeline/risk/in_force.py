@@ -155,16 +155,6 @@ def covers(overlay: RiskOverlay, place: Place) -> bool:
     )
 
 
-def keeps_hours_anywhere(state: RiskState) -> bool:
-    """Whether any record asks for trading hours."""
-    found = [record.limits for record in state.routes.values()]
-    found += [record.limits for record in state.groups.values()]
-    found += [record.limits for record in state.instruments.values()]
-    for mandate in state.mandates.values():
-        found += [mandate.limits, *(mandate.instrument_limits or {}).values()]
-    return any(limits is not None and limits.trades_in_hours for limits in found)
-
-
 def _limits(state: RiskState, place: Place) -> Iterator[Limits]:
     account_id, group_id, instrument_id = place
     mandate = state.mandates.get(account_id)

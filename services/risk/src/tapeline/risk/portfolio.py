@@ -55,11 +55,10 @@ def look(state: RiskState, appraiser: Appraiser, now_ns: int) -> None:
 
 def published(state: RiskState, record: PortfolioSnapshot) -> None:
     """Notes that a snapshot went out."""
-    account = state.accounts.get(record.account_id)
-    if account is not None:
-        state.accounts[record.account_id] = replace(
-            account, is_changed=False, snapshot_ns=record.ts_init_ns
-        )
+    account = state.accounts[record.account_id]
+    state.accounts[record.account_id] = replace(
+        account, is_changed=False, snapshot_ns=record.ts_init_ns
+    )
 
 
 def _snapshot(state: RiskState, scribe: Scribe, account: AccountState, worth: Worth) -> Output:

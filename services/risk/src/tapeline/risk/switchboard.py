@@ -64,10 +64,8 @@ def _resumes(record: ControlRecord) -> bool:
     return isinstance(record, SetTradingState) and record.state is TradingState.ACTIVE
 
 
-def switch(state: RiskState, event: Input, run_id: str) -> None:
-    """Takes a control record into the state."""
-    if ignored_because(state, event, run_id):
-        return
+def switch(state: RiskState, event: Input) -> None:
+    """Takes a control record that counts (`ignored_because`) into the state."""
     record: ControlRecord = event.record
     state.sequences[sequence_key(record)] = record.sequence
     if isinstance(record, SetTradingState):
