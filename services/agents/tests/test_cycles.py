@@ -224,3 +224,14 @@ def test_a_tracker_rebuilt_from_its_low_water_goes_on_as_if_nothing_had_happened
     assert rebuilt.waiting == whole.waiting
     expected = fed(deepcopy(whole), records[cut:], first=cut)
     assert fed(rebuilt, records[cut:], first=cut) == expected
+
+
+def test_a_slice_that_ends_no_later_than_the_last_cycle_is_none_of_its_own() -> None:
+    tracker = tracker_of((A,))
+    repeated = replace(watermark(A, 2), ts_event_ns=DAY_NS)
+    records = [signal(1), watermark(A, 1), signal(1, trigger="rsi"), repeated, watermark(A, 3)]
+    assert news(fed(tracker, records)) == [
+        (1, [f"sma-{SPX}-1"]),
+        (2, None),
+        (3, [f"rsi-{SPX}-1"]),
+    ]

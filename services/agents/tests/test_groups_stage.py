@@ -290,8 +290,9 @@ async def test_states_of_other_groups_are_left_alone() -> None:
     driver = MemoryDriver(the_stage, topics.SIGNALS, 0, records)
     await driver.run()
     (kept,) = driver.kept.values()
-    other = replace(kept, record=replace(kept.record, group_id="other"))
-    assert the_stage().restore(topics.SIGNALS, 0, 3, (other,)) == 0
+    for changes in ({"group_id": "other"}, {"partition": 1}, {"topic": topics.BARS}):
+        other = replace(kept, record=replace(kept.record, **changes))
+        assert the_stage().restore(topics.SIGNALS, 0, 3, (other,)) == 0
 
 
 @dataclass(slots=True)

@@ -259,6 +259,18 @@ async def test_states_of_another_partition_or_topic_are_left_alone() -> None:
     assert stage.restore(topics.BARS, 1, 12, tuple(driver.kept.values())) == 0
 
 
+async def test_the_state_of_a_trigger_that_is_gone_holds_nobody_back() -> None:
+    records = [bar(day, 10.0 + day % 3) for day in range(1, 13)]
+    early = MemoryDriver(the_stage, topics.BARS, 0, records[:4], batch_size=4)
+    late = MemoryDriver(the_stage, topics.BARS, 0, records, batch_size=4)
+    await early.run()
+    await late.run()
+    key = f"rsi/{SPX}"
+    mixed = tuple({**late.kept, key: early.kept[key]}.values())
+    assert stage_of(HeldConfig.of(SMA), every=4).restore(topics.BARS, 0, 12, mixed) == 12
+    assert the_stage().restore(topics.BARS, 0, 12, mixed) == 4
+
+
 @st.composite
 def partitions(draw: st.DrawFn) -> list[Any]:
     """Days of bars of two instruments, some missing, twice, late or incomplete."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapeline.audit.chain import Chain, Record
-from tapeline.audit.core import RANGE_OFFSETS, Ledger, Range
+from tapeline.audit.core import RANGE_OFFSETS, Ledger, Range, Scribe, names_of
 
 
 def ticks(offsets: range) -> list[Record]:
@@ -122,3 +122,20 @@ def test_another_byte_in_a_range_gives_another_digest() -> None:
     records = ticks(range(RANGE_OFFSETS))
     changed = [*records[:500], replace(records[500], key=b"other"), *records[501:]]
     assert ranges(records)[0].digest != ranges(changed)[0].digest
+
+
+def test_what_has_no_event_id_is_nobody_s_duplicate() -> None:
+    writer = Writer()
+    named = writer.entries(decisions(2))
+    assert named[0].reading is not None
+    reading = replace(named[0].reading, event_id=None)
+    nameless = [replace(entry, reading=reading) for entry in writer.entries(decisions(4))[2:]]
+    bulk = writer.entries(ticks(range(1)))
+    names = names_of([*named, *nameless, *bulk])
+    assert names == {
+        ("decisions", 0, entry.reading.event_id) for entry in named if entry.reading is not None
+    }
+    place = ("decisions", 0)
+    scribe = Scribe(RUN_ID, {place: Chain(KEY, RUN_ID, place)})
+    batch, _ = scribe.chain(Ledger(tips={}), nameless, names)
+    assert [row.is_duplicate for row in batch.rows] == [False, False]

@@ -520,3 +520,46 @@ def test_the_low_water_moves_on_with_the_longest_interval() -> None:
         bars.step(inputs(ticks, offset))
         offset += 2
     assert bars.low_water(offset) == 2 * 80 - 1
+
+
+def test_a_partition_that_does_not_begin_with_its_first_record_is_known_from_there_on() -> None:
+    minutes = [trade(number, number * MINUTE) for number in (1, 2, 3)]
+    # Behind a watermark the minute that begins there is whole; behind a tick its own is not.
+    for first, is_whole in ((watermark(1, MINUTE), True), (minutes[0], False)):
+        found = bars_of(run([first, *minutes[1:]] if first is minutes[0] else [first, *minutes], 5))
+        assert [bar.is_complete for bar in found] == [is_whole, True]
+
+
+def test_records_of_no_interest_are_passed_over() -> None:
+    assert run([object(), trade(1, 0), watermark(1, MINUTE)]) == run(
+        [trade(1, 0), watermark(1, MINUTE)]
+    )
+
+
+def test_a_tick_with_remarks_counts_where_it_is_not_suspicious() -> None:
+    odd = trade(2, SECOND, price=101.0, quality=(QualityFlag.OUT_OF_ORDER,))
+    (bar,) = bars_of(run([trade(1, 0), odd, watermark(1, MINUTE)]))
+    assert (bar.close, bar.tick_count, bar.is_complete) == (101.0, 2, True)
+
+
+def test_a_late_tick_behind_a_gap_spoils_no_open_bar() -> None:
+    late = trade(3, MINUTE - SECOND, quality=(QualityFlag.GAP_BEFORE, QualityFlag.OUT_OF_ORDER))
+    (first, second) = bars_of(
+        run([trade(1, 0), trade(2, MINUTE), late, trade(4, 2 * MINUTE), trade(5, 3 * MINUTE)])
+    )[:2]
+    assert (first.is_complete, second.is_complete) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "bar"),
+    [
+        (TickOrigin.EXCHANGE, TickOrigin.EXCHANGE),
+        (TickOrigin.SYNTHETIC, TickOrigin.SYNTHETIC),
+        (TickOrigin.UNKNOWN, TickOrigin.UNKNOWN),
+        (TickOrigin.BAR_LOW, TickOrigin.BAR_CLOSE),
+        (TickOrigin.BAR_OPEN, TickOrigin.BAR_CLOSE),
+    ],
+)
+def test_a_bar_says_where_its_ticks_are_from(ticks: TickOrigin, bar: TickOrigin) -> None:
+    (found,) = bars_of(run([replace(trade(1, 0), origin=ticks), watermark(1, MINUTE)]))
+    assert found.origin is bar

@@ -6,10 +6,16 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapeline.contracts.market import MacroReading, Trade
+from tapeline.contracts.market import MacroReading, Quote, Trade
 from tapeline.contracts.system import Quarantined, Watermark
 from tapeline.market_data.feed_core import FeedCore, Place, Resume, Sent, Slice, Slicer
-from tapeline.market_data.feeds.interface import RawMacro, RawRecord, RawTrade, RawUnreadable
+from tapeline.market_data.feeds.interface import (
+    RawMacro,
+    RawQuote,
+    RawRecord,
+    RawTrade,
+    RawUnreadable,
+)
 from tapeline.market_data.quality import Gate, Limits
 from tapeline.runtime.codec import encode
 
@@ -211,3 +217,21 @@ def test_the_last_slice_begun_is_the_one_to_wait_for_after_a_restart() -> None:
     resume = Resume(slices={("ticks", 0): 7, ("ticks", 1): 6})
     assert resume.slice_begun() == 7
     assert Resume().slice_begun() == 0
+
+
+def test_a_quote_passes_as_it_came() -> None:
+    raw = RawQuote(
+        instrument_id="A.X",
+        bid_price=99.5,
+        ask_price=100.5,
+        bid_size=3.0,
+        ask_size=4.0,
+        ts_event_ns=START,
+    )
+    (part,) = slices([raw])
+    (sent,) = of(part, Quote)
+    quote = sent.record
+    assert (quote.bid_price, quote.ask_price) == (99.5, 100.5)
+    assert (quote.bid_size, quote.ask_size) == (3.0, 4.0)
+    assert (quote.instrument_id, quote.feed, quote.ts_event_ns) == ("A.X", "test", START)
+    assert quote.feed_sequence == 0

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapeline.contracts.market import QualityFlag, TickOrigin
+from tapeline.market_data import quality
 from tapeline.market_data.feeds.interface import RawMacro, RawQuote, RawTrade
 from tapeline.market_data.quality import Gate, Limits, Refusal
 
@@ -213,3 +214,11 @@ def test_nothing_that_cannot_be_a_price_passes_whatever_comes(
         quote = replace(QUOTE, bid_price=price, ask_price=size, ts_event_ns=ts_ns)
         if not isinstance(gate.judge(quote, None), Refusal):
             assert 0 < price <= size <= 1e12
+
+
+def test_of_many_trade_ids_the_oldest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "TRADE_IDS_KEPT", 2)
+    gate = Gate(Limits())
+    gate.know("A.X", ("1", "2", "3"), NOW)
+    found = [code(gate.judge(replace(TRADE, trade_id=name), None)) for name in ("3", "2", "1")]
+    assert found == ["DUPLICATE", "DUPLICATE", ""]

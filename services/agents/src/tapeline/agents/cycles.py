@@ -161,9 +161,7 @@ class CycleTracker:
         return True
 
     def _is_due(self, end_ns: int) -> bool:
-        if end_ns <= self.last_cycle_ns:
-            return False
-        if self.last_cycle_ns >= 0 and end_ns - self.last_cycle_ns < self.interval_ns:
+        if self.last_cycle_ns >= 0 and end_ns - self.last_cycle_ns < max(self.interval_ns, 1):
             return False
         has_news = any(heard.signal.ts_event_ns <= end_ns for heard in self.waiting.values())
         return has_news or any(heard.end_ns <= end_ns for heard in self.opinions.values())
