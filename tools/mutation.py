@@ -30,7 +30,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import reaching
 from mutants import Mutant, mutants_of
@@ -197,11 +197,12 @@ class Bench:
     """Within one pytest session: for each mutant a child with that function's code exchanged, and
     the tests that come to that function, the quickest first."""
 
-    def __init__(self, path: str, mutants: Sequence[tuple[Mutant, str, CodeType]]) -> None:
+    def __init__(
+        self, path: str, mutants: Sequence[tuple[Mutant, str, CodeType]], told: IO[str]
+    ) -> None:
         self._path = str(ROOT / path)
         self._mutants = mutants
-        self.killed: dict[str, bool] = {}
-        self.is_sound = False
+        self._told = told
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """pytest's hook: in place of running the tests once."""
@@ -209,18 +210,24 @@ class Bench:
         if os.environ.get(FAST):
             items = [item for item in items if not _searches(item)]
         reached = reaching.noted(items, self._path)
-        self.is_sound = reached is not None and bool(items)
+        self._tell(bool(items) and reached is not None)
         if reached is None:
             return True
         functions = self._functions()
-        for mutant, name, code in self._mutants:
+        for _, name, code in self._mutants:
             live = functions.get((name, code.co_firstlineno), [])
             assert live, f"{name} is not in memory"
             chosen = reached.items_at(items, name)
-            self.killed[mutant.key] = not passes(
-                lambda code=code, live=live, chosen=chosen: _run_changed(chosen, live, code)  # type: ignore[misc]
+            self._tell(
+                not passes(
+                    lambda code=code, live=live, chosen=chosen: _run_changed(chosen, live, code)  # type: ignore[misc]
+                )
             )
         return True
+
+    def _tell(self, answer: bool) -> None:
+        self._told.write(f"{json.dumps(answer)}\n")
+        self._told.flush()
 
     def _functions(self) -> dict[tuple[str, int], list[FunctionType]]:
         found: dict[tuple[str, int], list[FunctionType]] = {}
@@ -325,28 +332,26 @@ def tried(mutants: Sequence[Mutant], tests: Sequence[str]) -> Iterator[tuple[Mut
 def exchanged(
     path: str, tests: Sequence[str], mutants: Sequence[tuple[Mutant, str, CodeType]]
 ) -> Iterator[tuple[Mutant, bool]]:
-    """Runs them all within one session of pytest, in a child that reports through a pipe."""
+    """Runs them all within one session of pytest, in a child that tells one by one through a pipe:
+    first whether the tests pass with nothing changed, then of each mutant whether they noticed."""
     if not mutants:
         return
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
-        bench = Bench(path, mutants)
         try:
-            run_tests(tests, [bench])
-            with os.fdopen(writer, "w") as file:
-                json.dump({"is_sound": bench.is_sound, "killed": bench.killed}, file)
+            with os.fdopen(writer, "w") as told:
+                run_tests(tests, [Bench(path, mutants, told)])
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader) as file:
-        said = json.loads(file.read() or "{}")
+    with os.fdopen(reader) as answers:
+        if not json.loads(answers.readline() or "false"):
+            raise SystemExit(f"the tests of {path} fail before anything is changed")
+        for (mutant, _, _), answer in zip(mutants, answers, strict=True):
+            yield mutant, json.loads(answer)
     os.waitpid(child, 0)
-    if not said.get("is_sound"):
-        raise SystemExit(f"the tests of {path} fail before anything is changed")
-    for mutant, _, _ in mutants:
-        yield mutant, said["killed"][mutant.key]
 
 
 def _cache_of(path: str) -> Path:
