@@ -5,9 +5,12 @@ An id costs more than decoding a tick, so it is computed when somebody asks for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 from tapeline.contracts.system import Watermark
+from tapeline.runtime.columns import fill_slots
 from tapeline.runtime.core import Input
 from tapeline.runtime.ids import content_id
 
@@ -60,6 +63,26 @@ def bulk_input(
     _set_session_ns(event, session_ns)
     _set_verdict(event, verdict)
     return event
+
+
+def bulk_inputs(
+    records: Sequence[Any],
+    topic: str,
+    stored: Sequence[Stored],
+    sessions_ns: Iterable[int],
+    verdicts: Iterable[str] = repeat(""),
+) -> list[BulkInput]:
+    """The inputs of records of one partition, all without headers: half of that again."""
+    columns = {
+        "record": records,
+        "topic": repeat(topic),
+        "partition": repeat(stored[0].partition if stored else -1),
+        "offset": [item.offset for item in stored],
+        "correlation_id": repeat(""),
+        "session_ns": sessions_ns,
+        "verdict": verdicts,
+    }
+    return fill_slots(BulkInput, columns, len(records))
 
 
 def watermark_key(record: Watermark) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 from tapeline.contracts import topics
-from tapeline.runtime.bulk import BulkInput, bulk_input
+from tapeline.runtime.bulk import BulkInput, bulk_input, bulk_inputs
 from tapeline.runtime.codec import DecodeError, Decoder
+from tapeline.runtime.columns import MANY, ColumnDecoder
 from tapeline.runtime.core import Input, Undecodable
 from tapeline.runtime.ids import content_id
 from tapeline.runtime.log import Raw
@@ -16,6 +19,9 @@ Verdict = Callable[[str, Any], str]
 """(topic, record) -> stable code of what is wrong with the record, or empty."""
 Resolve = Callable[[int], dict[str, Any] | None]
 """Fingerprint -> writer schema, where it is not one of ours."""
+
+
+_HEADERS = attrgetter("headers")
 
 
 class CriticalUndecodable(Exception):
@@ -48,6 +54,11 @@ class Intake:
             )
             for name in names
         }
+        self._columns = {
+            name: ColumnDecoder(topics.TOPICS[name].records, self._decoders[name])
+            for name in names
+            if topics.TOPICS[name].is_bulk
+        }
         self._critical = critical
         self.verdict = verdict
 
@@ -63,10 +74,39 @@ class Intake:
             record = self._decoders[raw.topic].decode(raw.value)
         except DecodeError as error:
             return self._undecodable(raw, error, session_ns)
+        return self._found(raw, record, self._verdict(raw, record, recorded), session_ns)
+
+    def inputs_of(
+        self,
+        topic: str,
+        raws: Sequence[Raw],
+        recorded: Mapping[int, str] | None = None,
+        session_ns: int = 0,
+    ) -> list[Input]:
+        """The inputs for records of one partition: those that `input_of` gives one by one."""
+        columns = self._columns.get(topic)
+        if columns is None or len(raws) < MANY:
+            return [self.input_of(raw, recorded, session_ns) for raw in raws]
+        records = columns.decode_all([raw.value for raw in raws])
+        if any(map(_HEADERS, raws)) or not all(map(_has_key, set(map(type, records)))):
+            return [
+                self._undecodable(raw, record, session_ns)
+                if isinstance(record, DecodeError)
+                else self._found(raw, record, self._verdict(raw, record, recorded), session_ns)
+                for raw, record in zip(raws, records, strict=True)
+            ]
         if recorded is None:
-            verdict = self.verdict(raw.topic, record)
+            verdicts = list(map(self.verdict, repeat(topic), records))
         else:
-            verdict = recorded.get(raw.offset, "")
+            verdicts = [recorded.get(raw.offset, "") for raw in raws]
+        return list(bulk_inputs(records, topic, raws, repeat(session_ns), verdicts))
+
+    def _verdict(self, raw: Raw, record: Any, recorded: Mapping[int, str] | None) -> str:
+        if recorded is None:
+            return self.verdict(raw.topic, record)
+        return recorded.get(raw.offset, "")
+
+    def _found(self, raw: Raw, record: Any, verdict: str, session_ns: int) -> Input:
         if not raw.headers and hasattr(record, "content_key"):
             return bulk_input(record, raw.topic, raw, session_ns, verdict)
         event_id = raw.header("event_id")
@@ -97,3 +137,8 @@ class Intake:
             session_ns=session_ns,
             verdict=error.code,
         )
+
+
+def _has_key(kind: Any) -> bool:
+    """Whether records of a type are identified by their content."""
+    return hasattr(kind, "content_key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 TopicPartition: TypeAlias = tuple[str, int]
@@ -45,9 +46,14 @@ class Message:
 
 def values_digest(records: Iterable[Raw]) -> bytes:
     """SHA-256 over the length-prefixed raw values, first 16 bytes."""
-    digest = hashlib.sha256()
-    for record in records:
-        value = record.value or b""
-        digest.update(len(value).to_bytes(4, "big"))
-        digest.update(value)
-    return digest.digest()[:16]
+    values = [record.value or b"" for record in records]
+    # One long message is digested faster than its parts.
+    parts = chain.from_iterable(zip(map(_length_of, values), values, strict=True))
+    return hashlib.sha256(b"".join(parts)).digest()[:16]
+
+
+def _length_of(value: bytes) -> bytes:
+    return _LENGTHS[len(value)] if len(value) < len(_LENGTHS) else len(value).to_bytes(4, "big")
+
+
+_LENGTHS = [length.to_bytes(4, "big") for length in range(1024)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import time
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from confluent_kafka import (
@@ -24,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from tapeline.runtime import clock, exits
+from tapeline.runtime.columns import fill_slots
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.shard import ReadRange
 
@@ -67,6 +69,24 @@ def raw_of(message: Message, prefix: str) -> Raw:
         value=message.value(),
         headers=tuple([(name, as_bytes(value)) for name, value in headers]) if headers else (),
     )
+
+
+def raws_of(messages: Sequence[Message], prefix: str) -> list[Raw]:
+    """Messages of one partition, without errors, as the drivers see them; half of the time."""
+    headers: list[Any] = [message.headers() for message in messages]
+    columns = {
+        "topic": repeat(str(messages[0].topic())[len(prefix) :]),
+        "partition": repeat(int(messages[0].partition() or 0)),
+        "offset": [message.offset() for message in messages],
+        "append_ms": [message.timestamp()[1] for message in messages],
+        "key": [message.key() or b"" for message in messages],
+        "value": [message.value() for message in messages],
+        "headers": [
+            tuple([(name, as_bytes(value)) for name, value in items]) if items else ()
+            for items in headers
+        ],
+    }
+    return fill_slots(Raw, columns, len(messages))
 
 
 def as_bytes(value: str | bytes | None) -> bytes:

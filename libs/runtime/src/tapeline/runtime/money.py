@@ -13,14 +13,13 @@ import queue
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from tapeline.contracts import topics
@@ -33,6 +32,7 @@ from tapeline.runtime.builds import PLACE, MixedBuilds, Peers, schema_set
 from tapeline.runtime.codec import encode
 from tapeline.runtime.core import Context, MoneyCore, Pacing
 from tapeline.runtime.failpoints import failpoint
+from tapeline.runtime.fetching import Fetched, fetch
 from tapeline.runtime.health import Health, HealthServer
 from tapeline.runtime.intake import Intake, Resolve, Verdict, no_verdict
 from tapeline.runtime.kafka import (
@@ -41,8 +41,8 @@ from tapeline.runtime.kafka import (
     reason_of,
     wait_for_kafka,
 )
-from tapeline.runtime.log import Raw, TopicPartition
-from tapeline.runtime.log_reader import RETRIABLE, LogReader, position_lost, raw_of
+from tapeline.runtime.log import TopicPartition
+from tapeline.runtime.log_reader import LogReader
 from tapeline.runtime.money_worker import (
     ShardFenced,
     ShardWorker,
@@ -62,8 +62,6 @@ from tapeline.runtime.trip_watch import ShardTrips, TripWatch, never_released, s
 State = TypeVar("State")
 TRANSACTION_TIMEOUT_MS = 10_000
 INIT_TIMEOUT_S = 60.0
-FETCH_MAX = 2000
-POLL_S = 0.1
 HEARTBEAT_S = 2.0
 OFFSETS_S = 5.0
 FENCED_SILENCE_S = 15.0
@@ -303,9 +301,11 @@ class MoneyProcess(Generic[State]):
         heartbeats = Producer({**self._config, "linger.ms": 5})
         last_heartbeat_s = last_offsets_s = 0.0
         while not self._ended.is_set() and not self._stopping.is_set():
-            raws = self._fetch(consumer)
-            self._peers.check(raw for raw in raws if raw.topic == topics.HEARTBEATS)
-            self._dispatch(raws, routes)
+            fetched = fetch(consumer, self.settings.topic_prefix, self.service.name)
+            for place, raws in fetched:
+                if place == PLACE:
+                    self._peers.check(raws)
+            self._dispatch(fetched, routes)
             self.health.beat()
             now_s = clock.monotonic_s()
             if now_s - last_heartbeat_s > HEARTBEAT_S:
@@ -354,32 +354,16 @@ class MoneyProcess(Generic[State]):
             [KafkaPlace(prefix + topic, at, start) for (topic, at), start in starts.items()]
         )
 
-    def _fetch(self, consumer: Consumer) -> list[Raw]:
-        first = consumer.poll(POLL_S)
-        if first is None:
-            return []
-        raws = []
-        for message in (first, *consumer.consume(FETCH_MAX, 0)):
-            error = message.error()
-            if error is None:
-                raws.append(raw_of(message, self.settings.topic_prefix))
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise position_lost(self.service.name, message)
-            elif not (error.retriable() or error.code() in RETRIABLE):
-                raise KafkaException(error)
-        return raws
-
     def _dispatch(
         self,
-        raws: Sequence[Raw],
+        fetched: Sequence[Fetched],
         routes: Mapping[TopicPartition, Sequence[ShardWorker[State]]],
     ) -> None:
-        shares: dict[str, list[Raw]] = {}
-        for topic, count in Counter(raw.topic for raw in raws).items():
-            self.metrics.consumed.labels(topic).inc(count)
-        for raw in raws:
-            for worker in routes.get((raw.topic, raw.partition), ()):
-                shares.setdefault(worker.name, []).append(raw)
+        shares: dict[str, list[Fetched]] = {}
+        for place, raws in fetched:
+            self.metrics.consumed.labels(place[0]).inc(len(raws))
+            for worker in routes.get(place, ()):
+                shares.setdefault(worker.name, []).append((place, raws))
         for worker in self._workers:
             if worker.name in shares:
                 # A full inbox holds the fetching back: memory stays bounded.

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from tapeline.contracts.system import Watermark
 from tapeline.runtime import clock
 from tapeline.runtime.failpoints import failpoint
+from tapeline.runtime.fetching import Fetched
 from tapeline.runtime.log import Message as OutMessage
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.log_reader import RETRIABLE
@@ -81,7 +82,7 @@ class ShardWorker(threading.Thread, Generic[State]):
         self.last_progress_s = clock.monotonic_s()
         self.last_journal_s = clock.monotonic_s()
         self._commit_since_s = float("inf")
-        self.inbox: queue.Queue[Sequence[Raw]] = queue.Queue(QUEUE_SIZE)
+        self.inbox: queue.Queue[Sequence[Fetched]] = queue.Queue(QUEUE_SIZE)
         self.gate: SliceGate | None = None
         self.trips: ShardTrips[State] | None = None
         self._producer = producer
@@ -125,34 +126,39 @@ class ShardWorker(threading.Thread, Generic[State]):
 
     def _turn(self) -> None:
         self._settle()
-        raws = self._fetched()
+        records = self._fetched()
         if self.gate is not None:
-            self._step_slices(self.gate, raws)
+            self._step_slices(self.gate, records)
         else:
-            self._step_live(raws)
+            self._step_live(records)
         self.last_progress_s = clock.monotonic_s()
 
-    def _fetched(self) -> list[Raw]:
+    def _fetched(self) -> dict[TopicPartition, list[Raw]]:
         """What has come since the last turn and was not stepped before."""
-        groups: list[Sequence[Raw]] = []
+        groups: list[Sequence[Fetched]] = []
         try:
             groups.append(self.inbox.get(timeout=WAIT_S))
             while True:
                 groups.append(self.inbox.get_nowait())
         except queue.Empty:
             pass
-        fresh = []
-        for raw in (raw for group in groups for raw in group):
-            place = (raw.topic, raw.partition)
+        fresh: dict[TopicPartition, list[Raw]] = {}
+        for place, raws in (fetched for group in groups for fetched in group):
             # The process's consumer starts at the smallest position of all its shards.
-            if raw.offset >= self._next[place]:
-                self._next[place] = raw.offset + 1
-                fresh.append(raw)
+            start, found = self._next[place], raws
+            if raws[0].offset < start:
+                found = [raw for raw in raws if raw.offset >= start]
+            if found:
+                self._next[place] = found[-1].offset + 1
+                fresh.setdefault(place, []).extend(found)
         return fresh
 
-    def _step_slices(self, gate: SliceGate, raws: Sequence[Raw]) -> None:
-        for raw in raws:
-            gate.add(raw)
+    def _step_slices(
+        self, gate: SliceGate, records: Mapping[TopicPartition, Sequence[Raw]]
+    ) -> None:
+        for raws in records.values():
+            for raw in raws:
+                gate.add(raw)
         # The kill switch does not wait for a slice.
         if local := self._local():
             self._step(Batch(self.shard.session_ns, {}, local=local))
@@ -163,10 +169,7 @@ class ShardWorker(threading.Thread, Generic[State]):
             self._settle()
             self._commit(with_snapshot=self._snapshot_is_due() or batch.is_final)
 
-    def _step_live(self, raws: Sequence[Raw]) -> None:
-        records: dict[TopicPartition, list[Raw]] = {}
-        for raw in raws:
-            records.setdefault((raw.topic, raw.partition), []).append(raw)
+    def _step_live(self, records: Mapping[TopicPartition, Sequence[Raw]]) -> None:
         now_s = clock.monotonic_s()
         session_ns = max(clock.wall_ns(), self.shard.session_ns)
         due_ns = self.shard.core.next_due_ns(self.shard.state)
@@ -190,10 +193,12 @@ class ShardWorker(threading.Thread, Generic[State]):
         return clock.monotonic_s() - self._last_snapshot_s >= SNAPSHOT_S
 
     def _pulse(self) -> Watermark | None:
-        if self.gate is not None:
+        """The next, where it is due: each partition of a transaction is a request of its own."""
+        now_s = clock.monotonic_s()
+        if self.gate is not None or now_s - self._last_pulse_s < PULSE_S:
             return None
         now_ns = max(clock.wall_ns(), self.shard.session_ns)
-        self._last_pulse_s = clock.monotonic_s()
+        self._last_pulse_s = now_s
         return Watermark(
             source=self.shard.context.instance,
             slice=now_ns // 1_000_000_000,

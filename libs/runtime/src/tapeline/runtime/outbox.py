@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -32,6 +33,21 @@ SEND_S: Final = 10.0
 REQUEST_MS: Final = 8_000
 RETRY_BACKOFF_MS: Final = 5
 NO_CORRELATIONS: Final[Mapping[str, str]] = {}
+
+
+@dataclass(slots=True)
+class Sending:
+    """Outputs that were handed over."""
+
+    pending: list[asyncio.Future[Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    failure: ClientLost | None = None
+
+    def abandon(self) -> None:
+        """Waits no longer for what is not acknowledged."""
+        for future in self.pending:
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # looked at: one failure has been told
 
 
 class Outbox:
@@ -105,26 +121,49 @@ class Outbox:
         `partition` is for outputs that name none; `correlations` gives the workflow of a cause.
         Raises ClientLost, TopicUnfit, EncodeError.
         """
+        return await self.finish(await self.begin(outputs, partition, correlations))
+
+    async def begin(
+        self,
+        outputs: Iterable[Output],
+        partition: int | None = None,
+        correlations: Mapping[str, str] = NO_CORRELATIONS,
+    ) -> Sending:
+        """Hands outputs over, in order; `finish` says when they are acknowledged."""
         assert self._client is not None, "start() first"
-        pending = []
-        counts: dict[str, int] = {}
+        sending = Sending()
+        is_handed_over = False
         try:
             async with asyncio.timeout(SEND_S):
                 for output in outputs:
-                    pending.append(await self._begin(output, partition, correlations))
-                    counts[output.topic] = counts.get(output.topic, 0) + 1
-                await asyncio.gather(*pending)
+                    sending.pending.append(await self._begin(output, partition, correlations))
+                    sending.counts[output.topic] = sending.counts.get(output.topic, 0) + 1
+            is_handed_over = True
         except MessageSizeTooLargeError:
             raise
         except (AioKafkaError, TimeoutError) as error:
-            raise ClientLost.because(f"{self._name} gets no acknowledgement", error) from error
+            raise ClientLost.because(f"{self._name} cannot send", error) from error
         finally:
-            for future in pending:
-                if not future.cancel() and not future.cancelled():
-                    future.exception()  # looked at: one failure has been told
-        for topic, count in counts.items():
+            if not is_handed_over:
+                sending.abandon()
+        return sending
+
+    async def finish(self, sending: Sending) -> int:
+        """Returns their number when all are acknowledged; raises ClientLost, again and again."""
+        if sending.failure is not None:
+            raise sending.failure
+        try:
+            async with asyncio.timeout(SEND_S):
+                await asyncio.gather(*sending.pending)
+        except (AioKafkaError, TimeoutError) as error:
+            lost = ClientLost.because(f"{self._name} gets no acknowledgement", error)
+            sending.failure = lost
+            raise lost from error
+        finally:
+            sending.abandon()
+        for topic, count in sending.counts.items():
             self._metrics.produced.labels(topic).inc(count)
-        return len(pending)
+        return len(sending.pending)
 
     async def _begin(
         self, output: Output, default: int | None, correlations: Mapping[str, str]

@@ -10,10 +10,11 @@ Errors:
 from __future__ import annotations
 
 import hashlib
-import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from tapeline.contracts import topics
@@ -115,10 +116,15 @@ class Shard(Generic[State]):
         """
         before = len(self.pending.outputs)
         self.session_ns = batch.session_ns
-        inputs = list(self.ordered(batch, verdicts))
+        inputs = self.ordered(batch, verdicts)
         number = len(self.pending.batches)
+        decide, evolve = self.core.decide, self.core.evolve
         for index, event in enumerate(inputs):
-            self._step_one(event, number, index)
+            outputs = decide(self.state, event)
+            self.state = evolve(self.state, event)
+            # Nearly all inputs say nothing.
+            if outputs:
+                self._take(outputs, event, number, index)
         timers = self._fire_timer(batch.session_ns, number, len(inputs))
         self._remember(batch, inputs, timers)
         return len(self.pending.outputs) - before
@@ -126,6 +132,10 @@ class Shard(Generic[State]):
     def _step_one(self, event: Input, batch: int, index: int) -> None:
         outputs = self.core.decide(self.state, event)
         self.state = self.core.evolve(self.state, event)
+        self._take(outputs, event, batch, index)
+
+    def _take(self, outputs: Sequence[Output], event: Input, batch: int, index: int) -> None:
+        """Notes what an input made the core say, and evolves over it."""
         for number, output in enumerate(outputs):
             body = encode_body(output.record)
             if output.topic not in self.core.outputs:
@@ -210,48 +220,65 @@ class Shard(Generic[State]):
 
     def ordered(
         self, batch: Batch, verdicts: Mapping[TopicPartition, Mapping[int, str]] | None
-    ) -> Iterator[Input]:
+    ) -> list[Input]:
         """The batch's inputs in the order in which they are stepped."""
+        places = sorted(batch.records, key=self._place_order)
         streams = []
-        for place in sorted(batch.records, key=self._place_order):
+        for place in places:
             recorded = None if verdicts is None else verdicts.get(place, {})
-            streams.append(self._stream(place, batch, recorded))
+            raws = batch.records[place]
+            streams.append(self.intake.inputs_of(place[0], raws, recorded, batch.session_ns))
+            self._quarantine(raws, streams[-1])
+        local = local_inputs(batch, self.intake.verdict, verdicts)
         if batch.slice:
             # Complete slices are sorted by event time; the key is unique through the offset.
-            merged: Iterable[tuple[tuple[Any, ...], Input]] = sorted(
-                (item for stream in streams for item in stream), key=lambda item: item[0]
-            )
-        else:
-            merged = heapq.merge(*streams, key=lambda item: item[0])
-        yield from local_inputs(batch, self.intake.verdict, verdicts)
-        for _, event in merged:
-            yield event
+            keyed = [
+                item
+                for place, events in zip(places, streams, strict=True)
+                for item in zip(self._slice_keys(place, batch, events), events, strict=True)
+            ]
+            keyed.sort(key=itemgetter(0))
+            return [*local, *(event for _, event in keyed)]
+        if len(places) == 1:
+            return [*local, *streams[0]]
+        return [*local, *self._merged(places, batch, streams)]
 
-    def _stream(
-        self, place: TopicPartition, batch: Batch, recorded: Mapping[int, str] | None
-    ) -> Iterator[tuple[tuple[Any, ...], Input]]:
+    def _merged(
+        self, places: Sequence[TopicPartition], batch: Batch, streams: Sequence[Sequence[Input]]
+    ) -> Iterator[Input]:
+        """Live: by rank, append time, topic order, partition; a partition is never reordered."""
+        runs = []
+        for place, events in zip(places, streams, strict=True):
+            rank, start = (0 if self.specs[place[0]].is_first else 1), 0
+            order = self._place_order(place)
+            # Append times of one partition may step back with the broker's clock: its time only
+            # goes forward.
+            times = accumulate((raw.append_ms for raw in batch.records[place]), max)
+            for latest_ms, same in groupby(times):
+                end = start + sum(1 for _ in same)
+                runs.append((rank, latest_ms, order, start, events[start:end]))
+                start = end
+        runs.sort(key=itemgetter(0, 1, 2, 3))
+        return chain.from_iterable(run[-1] for run in runs)
+
+    def _slice_keys(
+        self, place: TopicPartition, batch: Batch, events: Sequence[Input]
+    ) -> Iterator[tuple[Any, ...]]:
         spec, order = self.specs[place[0]], self._place_order(place)
-        latest_ms = 0
-        for raw in batch.records[place]:
-            event = self.intake.input_of(raw, recorded, batch.session_ns)
-            if isinstance(event.record, Undecodable):
-                self._quarantine(raw, event.record)
-            # Append times of one partition may step back with the broker's clock; a partition is
-            # never reordered, so its time only goes forward.
-            latest_ms = max(latest_ms, raw.append_ms)
-            rank = 0 if spec.is_first else 1
-            if not batch.slice:
-                yield (rank, latest_ms, *order, raw.offset), event
-            elif spec.pacing is Pacing.UNPACED:
-                yield (rank, -1, *order, "", raw.offset), event
+        for raw, event in zip(batch.records[place], events, strict=True):
+            if spec.pacing is Pacing.UNPACED:
+                yield (0 if spec.is_first else 1, -1, *order, "", raw.offset)
             else:
                 time_ns = getattr(event.record, "ts_event_ns", 0)
                 # Several writers share a partition of decisions: their order by offset depends on
                 # the machine, that by name does not.
-                yield (2, time_ns, *order, raw.header("producer"), raw.offset), event
+                yield (2, time_ns, *order, raw.header("producer"), raw.offset)
 
-    def _quarantine(self, raw: Raw, record: Undecodable) -> None:
-        self.pending.quarantined.append(self._envelope.quarantined(raw, record, self.session_ns))
+    def _quarantine(self, raws: Sequence[Raw], events: Sequence[Input]) -> None:
+        for raw, event in zip(raws, events, strict=True):
+            if isinstance(event.record, Undecodable):
+                message = self._envelope.quarantined(raw, event.record, self.session_ns)
+                self.pending.quarantined.append(message)
 
     # ---- transaction
 
@@ -408,7 +435,7 @@ class Shard(Generic[State]):
         for number, journaled in enumerate(consumed.batches):
             batch, verdicts = self.batch_of(journaled, read)
             self.session_ns = batch.session_ns
-            inputs = list(self.ordered(batch, verdicts))
+            inputs = self.ordered(batch, verdicts)
             if journaled.timers:
                 inputs.append(self._timer_input(batch.session_ns))
             for index, event in enumerate(inputs):

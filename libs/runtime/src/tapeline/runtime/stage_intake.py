@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from tapeline.contracts.system import Watermark
 from tapeline.contracts.topics import TOPICS
-from tapeline.runtime.bulk import BulkInput, bulk_input
-from tapeline.runtime.codec import Decoder
+from tapeline.runtime.bulk import BulkInput, bulk_input, bulk_inputs
+from tapeline.runtime.codec import DecodeError, Decoder, IncompatibleSchema, UnknownSchema
+from tapeline.runtime.columns import MANY, ColumnDecoder
 from tapeline.runtime.core import Input
 
 MILLISECOND_NS = 1_000_000
+_HEADERS = attrgetter("headers")
+_ERRORS = (DecodeError, UnknownSchema, IncompatibleSchema)
 
 
 class Consumed(Protocol):
@@ -79,11 +83,48 @@ class StageIntake:
             )
             for name in names
         }
+        self._columns = {
+            prefix + name: ColumnDecoder(TOPICS[name].records, self._topics[prefix + name][2])
+            for name in names
+            if TOPICS[name].is_bulk
+        }
 
     def input_of(self, consumed: Consumed, clock: SessionClock) -> Input:
         """An input; raises DecodeError."""
-        name, is_bulk, decoder = self._topics[consumed.topic]
-        record = decoder.decode(consumed.value)
+        record = self._topics[consumed.topic][2].decode(consumed.value)
+        return self._found(consumed, record, clock)
+
+    def inputs_of(
+        self, batch: Sequence[Consumed], clock: SessionClock
+    ) -> list[Input | DecodeError]:
+        """For each record of one partition its input, or why there is none."""
+        columns = self._columns.get(batch[0].topic) if len(batch) >= MANY else None
+        if columns is None:
+            return [self._input_or_error(consumed, clock) for consumed in batch]
+        records = columns.decode_all([consumed.value for consumed in batch])
+        kinds = set(map(type, records))
+        if any(map(_HEADERS, batch)) or not kinds.isdisjoint(_ERRORS):
+            return [
+                record if isinstance(record, DecodeError) else self._found(consumed, record, clock)
+                for consumed, record in zip(batch, records, strict=True)
+            ]
+        if clock.now_ns and Watermark not in kinds:
+            sessions_ns = [clock.now_ns] * len(records)
+        else:
+            sessions_ns = [
+                clock.stamp(record, consumed.offset, consumed.timestamp)
+                for consumed, record in zip(batch, records, strict=True)
+            ]
+        return list(bulk_inputs(records, self._topics[batch[0].topic][0], batch, sessions_ns))
+
+    def _input_or_error(self, consumed: Consumed, clock: SessionClock) -> Input | DecodeError:
+        try:
+            return self.input_of(consumed, clock)
+        except DecodeError as error:
+            return error
+
+    def _found(self, consumed: Consumed, record: Any, clock: SessionClock) -> Input:
+        name, is_bulk, _ = self._topics[consumed.topic]
         session_ns = clock.stamp(record, consumed.offset, consumed.timestamp)
         if is_bulk and not consumed.headers:
             return bulk_input(record, name, consumed, session_ns)

@@ -27,7 +27,7 @@ from tapeline.runtime.exits import PositionLost
 from tapeline.runtime.ids import content_id, derive_id
 from tapeline.runtime.kafka import ClientLost, is_reachable
 from tapeline.runtime.membership import AssignmentOver, Membership
-from tapeline.runtime.outbox import Outbox
+from tapeline.runtime.outbox import Outbox, Sending
 from tapeline.runtime.range_reader import RangeReader
 from tapeline.runtime.shell import Shell
 from tapeline.runtime.stage_intake import MILLISECOND_NS, Consumed, SessionClock, StageIntake
@@ -78,7 +78,9 @@ class StageWorker:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._turn = asyncio.Lock()
         self._is_sent = True
-        """every output up to the lanes' positions is acknowledged"""
+        """every output up to the lanes' positions has been handed over"""
+        self._sending: Sending | None = None
+        """the last of them, not yet seen acknowledged"""
         self._flushed_s = clock.monotonic_s()
         self.has_progressed = False
         """something was committed in this life"""
@@ -102,6 +104,8 @@ class StageWorker:
         finally:
             self._shell.health.set_ready(False, "not connected", self._stage.name)
             self._progress.clear()
+            if self._sending is not None:
+                self._sending.abandon()
             await asyncio.gather(self._member.stop(is_lost), self._outbox.stop(is_lost))
 
     async def _loop(self) -> None:
@@ -162,7 +166,9 @@ class StageWorker:
         return self._stage.input_topics.index(self._topics[place.topic]), place.partition
 
     async def _step(self, lane: Lane, batch: Sequence[Consumed]) -> None:
-        fresh = [consumed for consumed in batch if consumed.offset >= lane.position]
+        fresh = batch
+        if batch[0].offset < lane.position:
+            fresh = [consumed for consumed in batch if consumed.offset >= lane.position]
         if not fresh:
             return
         inputs, rejected = self._decoded(lane, fresh)
@@ -171,11 +177,21 @@ class StageWorker:
         if outputs:
             correlations = {}
             if any(output.correlation_id is None and output.causation_id for output in outputs):
-                correlations = {event.event_id: event.correlation_id for event in inputs}
-            await self._outbox.send(outputs, lane.partition, correlations)
+                # Bulk inputs have none, and their ids are dear.
+                correlations = {
+                    event.event_id: event.correlation_id for event in inputs if event.correlation_id
+                }
+            # While these are on their way the next batch is stepped, but not sent.
+            await self._see_acknowledged()
+            self._sending = await self._outbox.begin(outputs, lane.partition, correlations)
         self._shell.metrics.consumed.labels(lane.topic).inc(len(fresh))
         self._shell.metrics.last_progress.labels(self._stage.name).set(clock.wall_ns() / 1e9)
         self._progress.at(_name(lane), lane.position)
+
+    async def _see_acknowledged(self) -> None:
+        if self._sending is not None:
+            await self._outbox.finish(self._sending)
+            self._sending = None
 
     async def _stepped(self, lane: Lane, inputs: Sequence[Input]) -> Sequence[Output]:
         if not inputs:
@@ -190,12 +206,13 @@ class StageWorker:
         return outputs
 
     def _decoded(self, lane: Lane, batch: Sequence[Consumed]) -> tuple[list[Input], list[Output]]:
-        inputs, rejected = [], []
-        for consumed in batch:
-            try:
-                inputs.append(self._intake.input_of(consumed, lane.clock))
-            except DecodeError as error:
-                rejected.append(self._quarantined(lane, consumed, error))
+        inputs: list[Input] = []
+        rejected: list[Output] = []
+        for consumed, found in zip(batch, self._intake.inputs_of(batch, lane.clock), strict=True):
+            if isinstance(found, DecodeError):
+                rejected.append(self._quarantined(lane, consumed, found))
+            else:
+                inputs.append(found)
         return inputs, rejected
 
     def _quarantined(self, lane: Lane, consumed: Consumed, error: DecodeError) -> Output:
@@ -226,6 +243,7 @@ class StageWorker:
 
     async def _flush(self, epoch: int) -> None:
         """States, then offsets, of the lanes that have moved since the last time."""
+        await self._see_acknowledged()
         if self._member.is_new or not self._is_sent:
             return  # the lanes are ahead of what was sent, or belong to an assignment before
         moved = {

@@ -64,7 +64,9 @@ def follow(
     window: tuple[tuple[int, float], ...], ts_ns: int, price: float
 ) -> tuple[tuple[int, float], ...]:
     """The last distinct marks after one more; those ahead of it, from a wrong clock, are gone."""
-    kept = tuple(item for item in window if item[0] < ts_ns)
+    kept = window
+    if window and window[-1][0] >= ts_ns:
+        kept = tuple(item for item in window if item[0] < ts_ns)
     return (*kept, (ts_ns, price))[-CONFIRMATIONS:]
 
 

@@ -123,14 +123,15 @@ class RiskCore:
     def decide(self, state: RiskState, event: Input) -> Sequence[Output]:
         """What follows from an input; does not change the state."""
         # Marks and bars come by the thousand and decide nothing.
-        return () if isinstance(event.record, MARKET) else self._decide(state, event)
+        return () if type(event.record) in MARKET else self._decide(state, event)
 
     def evolve(self, state: RiskState, event: Input | Output) -> RiskState:
         """The state after an input or an own output: the same object, changed in place."""
-        if isinstance(event.record, MarkPrice):
+        kind = type(event.record)
+        if kind is MarkPrice:
             assert isinstance(event, Input)
             _take_mark(state, event.record, event.session_ns)
-        elif isinstance(event.record, Bar):
+        elif kind is Bar:
             assert isinstance(event, Input)
             _take_bar(state, event.record, event.session_ns)
         elif isinstance(event, Input):
