@@ -26,6 +26,7 @@ from tapeline.risk import app as risk
 from tapeline.risk.core import RiskCore
 from tapeline.risk.settings import RiskSettings
 from tapeline.risk.state import RiskState
+from tapeline.runtime.collector import spare_what_is_loaded
 from tapeline.runtime.core import Context, Input, Output
 from tapeline.runtime.derived import run_stage
 from tapeline.runtime.money import run_money_service
@@ -114,6 +115,7 @@ def _staged(place: Ground, prefix: str, count: int, stage: Any, name: str) -> Ra
     settings = service_settings(place, prefix)
     configure_logging(settings, name)
     shell = make_shell(settings, name)
+    spare_what_is_loaded()  # as every service does
     meter = Meter(count)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_stage(Metered(stage, name, meter, shell), shell))

@@ -30,6 +30,7 @@ from tapeline.runtime.alarm import raise_alarm
 from tapeline.runtime.batches import LOCAL_TYPES
 from tapeline.runtime.builds import PLACE, MixedBuilds, Peers, schema_set
 from tapeline.runtime.codec import encode
+from tapeline.runtime.collector import spare_what_is_loaded
 from tapeline.runtime.core import Context, MoneyCore, Pacing
 from tapeline.runtime.failpoints import failpoint
 from tapeline.runtime.fetching import Fetched, fetch
@@ -113,6 +114,7 @@ def run_money_service(
         trips.start()
     wait_for_kafka(settings)
     process = MoneyProcess(service, settings, trips)
+    spare_what_is_loaded()
     # Whoever sees the probes' port may end the process: from here on that is a clean stop.
     process.end_by_signals()
     with HealthServer(process.health, process.metrics, settings):

@@ -15,6 +15,7 @@ import uvloop
 from tapeline.contracts.registry import SCHEMAS
 from tapeline.runtime import exits
 from tapeline.runtime.clock import monotonic_s
+from tapeline.runtime.collector import spare_what_is_loaded
 from tapeline.runtime.health import Health, HealthServer
 from tapeline.runtime.kafka import wait_for_kafka
 from tapeline.runtime.schemas import SchemaTopic
@@ -75,6 +76,7 @@ def run_service(name: str, settings: ServiceSettings, main: Main) -> int:
         for number in STOP_SIGNALS:
             signal.signal(number, lambda _number, _frame: shell.stopping.set())
         server = HealthServer(shell.health, shell.metrics, settings)
+        spare_what_is_loaded()
         with server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(shell, main))
     finally:
