@@ -90,7 +90,7 @@ class Simulation:
         self.broker_skew_ms = 0
 
     def _risk(self, operators: Operators) -> MoneyService[Any]:
-        shell = Shell(self.seals.rings[0], operators.ring, Authors(NO_KEYS))
+        shell = Shell(self.seals.rings[0], operators.ring, Authors(NO_KEYS, operators.ring))
         return MoneyService(
             name="risk",
             slot=0,

@@ -34,7 +34,7 @@ from tapeline.contracts.orders import ApprovedOrder, OrderStatus, OrderType, Sid
 from tapeline.contracts.risk import Denial, DenialCode, LimitWarning
 from tapeline.risk.authors import Authors
 from tapeline.runtime.keys import create_secret
-from tapeline.runtime.signing import KeyRing, seal
+from tapeline.runtime.signing import KeyRing, OperatorKeys, seal
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -300,6 +300,7 @@ def test_a_venue_that_is_not_configured_has_no_routes() -> None:
 
 SECRET = bytes(range(32))
 RING = KeyRing.of({"k1": SECRET}, active="k1", revoked=frozenset())
+NOBODY = OperatorKeys.from_folder(Path("/nowhere"))
 
 
 def external(**changes: Any) -> Desk:
@@ -341,7 +342,7 @@ def test_nobody_cancels_in_another_s_name() -> None:
 def test_the_shell_knows_the_authors_by_their_keys(tmp_path: Path) -> None:
     create_secret(tmp_path / GROUP, "k1")
     create_secret(tmp_path / "other", "k1")
-    authors = Authors(tmp_path)
+    authors = Authors(tmp_path, NOBODY)
     own = KeyRing.from_folder(tmp_path / GROUP)
     sealed = seal(decision(run_id="run-1"), own)
     assert authors.verdict(decision()) == ""
@@ -366,12 +367,15 @@ def test_a_key_that_others_can_read_or_that_is_revoked_verifies_nothing(tmp_path
     path = create_secret(tmp_path / GROUP, "k1")
     sealed = seal(decision(), KeyRing.from_folder(tmp_path / GROUP))
     path.chmod(0o640)
-    assert Authors(tmp_path).verdict(sealed) == "AUTHOR_KEY_UNSAFE"
+    assert Authors(tmp_path, NOBODY).verdict(sealed) == "AUTHOR_KEY_UNSAFE"
     path.chmod(0o600)
     create_secret(tmp_path / GROUP, "k2")
     (tmp_path / GROUP / "revoked").write_text("k1\n")
-    assert Authors(tmp_path).verdict(sealed) == "AUTHOR_REVOKED_KEY"
-    assert Authors(tmp_path).verdict(seal(decision(), KeyRing.from_folder(tmp_path / GROUP))) == ""
+    assert Authors(tmp_path, NOBODY).verdict(sealed) == "AUTHOR_REVOKED_KEY"
+    assert (
+        Authors(tmp_path, NOBODY).verdict(seal(decision(), KeyRing.from_folder(tmp_path / GROUP)))
+        == ""
+    )
 
 
 def test_instruments_of_two_venues_have_their_own_symbols() -> None:

@@ -1,6 +1,7 @@
 """Commands that trade by hand: order, amend, cancel.
 
-They write decisions of the group MANUAL, which risk answers like any other.
+They write decisions of the group MANUAL, signed with the operator's key, which risk answers like
+any other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import typer
 
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
+from tapeline.cli.operators import operator_key, signed_by_hand
 from tapeline.cli.order_asked import Asked, BadOrder, number, optional
 from tapeline.cli.sending import ANSWER_S, Sender
 from tapeline.cli.volume_profile import profile_of
@@ -210,7 +212,8 @@ def manual_decision(run_id: str, account_id: str, **fields: Any) -> Decision:
 
 
 def decide(place: Desk, decision: Decision) -> Any:
-    """Sends a decision to its account's shard and waits for risk's answer; None without one."""
+    """Signs a decision, sends it to its account's shard and waits for risk's answer; None without
+    one."""
     accounts = place.records.latest(
         topics.CONFIG, lambda record: getattr(record, "account_id", "") + type(record).__name__
     )
@@ -220,6 +223,11 @@ def decide(place: Desk, decision: Decision) -> Any:
         raise BadOrder(
             f"There is no account {decision.account_id}.", f"The accounts are {', '.join(names)}."
         )
+    signer = operator_key(place.folder / "keys")
+    if signer is None:
+        typer.echo("no operator's key here: sent without a signature", err=True)
+    else:
+        decision = signed_by_hand(decision, place.run.run_id, signer)
     sender = Sender(place.config, place.run)
     sender.send(
         topics.DECISIONS, account.shard, decision.account_id, decision, decision.decision_id

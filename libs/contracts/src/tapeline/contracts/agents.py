@@ -165,9 +165,9 @@ class Decision:
     run_id: str = ""
     """the run it is meant for; for signed decisions"""
     key_id: str = ""
-    """the group's key that signed it; empty for groups of ours"""
+    """the key of the group or the operator that signed it; empty for groups of ours"""
     mac: bytes = b""
-    """HMAC-SHA-256 of the author, 32 bytes; empty for groups of ours"""
+    """HMAC-SHA-256 of the group, 32 bytes, or Ed25519 signature of the operator, 64; empty for groups of ours"""
     algorithm: orders.Algorithm = orders.Algorithm.NONE
     """for ORDER and TARGET_WEIGHT: how the order is worked"""
     duration_ns: int | None = None

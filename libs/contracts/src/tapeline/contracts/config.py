@@ -510,6 +510,8 @@ class Mandate:
     """sides on which positions may be opened; null for both"""
     order_types: tuple[str, ...] = ()
     """order types permitted besides MARKET and LIMIT: STOP_MARKET, STOP_LIMIT, TWAP, VWAP, ICEBERG, BRACKET (protective levels)"""
+    requires_authors: bool = False
+    """true denies orders by hand that no operator has signed; a live run always does"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -554,6 +556,7 @@ class Mandate:
             if data["sides"]
             else (),
             order_types=tuple(data["order_types"]),
+            requires_authors=data["requires_authors"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -594,6 +597,7 @@ class Mandate:
             "venues": None if self.venues is None else list(self.venues),
             "sides": None if self.sides is None else [item.value for item in self.sides],
             "order_types": list(self.order_types),
+            "requires_authors": self.requires_authors,
         }
 
 

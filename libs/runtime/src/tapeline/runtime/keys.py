@@ -35,6 +35,8 @@ SEAL_FOLDER: Final = "seal"
 """Folder of a deployment's keys with the secrets that risk and execution share."""
 OPERATOR_FOLDER: Final = "operators"
 """Folder of a deployment's keys with the public keys of operators."""
+GROUP_FOLDER: Final = "groups"
+"""Folder of a deployment's keys with one folder of secrets for each external group."""
 SECRET_BYTES: Final = 32
 KEYS_MAX: Final = 2
 RELOAD_S: Final = 0.25

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -44,11 +45,13 @@ __all__ = [
     "OperatorKeys",
     "Signer",
     "SigningError",
+    "author_verdict",
     "create_secret",
     "create_signer",
     "seal",
     "seal_verdict",
     "sign",
+    "sign_as_author",
     "signature_verdict",
 ]
 Record = TypeVar("Record")
@@ -101,22 +104,55 @@ def signature_verdict(record: Any, ring: OperatorKeys) -> str:
 
     UNSIGNED, REVOKED_KEY, UNKNOWN_KEY, BAD_SIGNATURE, or the code of a ring that cannot be used.
     """
+    return _signature_fault(
+        ring,
+        (record.key_id, record.signature),
+        lambda: _signed_message(replace(record, signature=b"")),
+    )
+
+
+def sign_as_author(record: Record, signer: Signer) -> Record:
+    """A record that has a place for a code, with an operator's signature in it instead."""
+    message = _authored_message(record, signer.key_id)
+    signed: Record = _with_seat(record, signer.key_id, signer.private_key.sign(message))
+    return signed
+
+
+def author_verdict(record: Any, ring: OperatorKeys) -> str:
+    """As `signature_verdict`, for a record that `sign_as_author` has signed."""
+    seat = _seat(record)
+    return _signature_fault(
+        ring, (seat.key_id, seat.mac), lambda: _authored_message(record, seat.key_id)
+    )
+
+
+def _signature_fault(
+    ring: OperatorKeys, said: tuple[str, bytes], message: Callable[[], bytes]
+) -> str:
+    """`said` is (key id, signature)."""
+    key_id, signature = said
     try:
         keys = ring.keys()
+        if key_id not in keys.valid and key_id not in keys.revoked:
+            keys = ring.keys_now()
     except SigningError as error:
         return error.code
-    if not record.signature:
+    if not signature:
         return "UNSIGNED"
-    if record.key_id in keys.revoked:
+    if key_id in keys.revoked:
         return "REVOKED_KEY"
-    key = keys.valid.get(record.key_id)
+    key = keys.valid.get(key_id)
     if key is None:
         return "UNKNOWN_KEY"
     try:
-        key.verify(record.signature, _signed_message(replace(record, signature=b"")))
+        key.verify(signature, message())
     except InvalidSignature:
         return "BAD_SIGNATURE"
     return ""
+
+
+def _authored_message(record: Any, key_id: str) -> bytes:
+    return _message(record.AVRO, key_id, digest_body(record))
 
 
 def _framed(part: bytes) -> bytes:
@@ -130,8 +166,7 @@ def _message(avro_name: str, key_id: str, body: bytes) -> bytes:
 
 
 def _mac(record: Any, key_id: str, secret: bytes) -> bytes:
-    message = _message(record.AVRO, key_id, digest_body(record))
-    return hmac.digest(secret, message, hashlib.sha256)
+    return hmac.digest(secret, _authored_message(record, key_id), hashlib.sha256)
 
 
 def _signed_message(unsigned: Any) -> bytes:

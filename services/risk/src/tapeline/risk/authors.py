@@ -1,29 +1,28 @@
-"""Who made a decision: the keys of external groups, as the shell verifies them.
+"""Who made a decision: the keys of external groups and of operators, as the shell verifies them.
 
 A group's secrets are in a folder of its name below `groups/` of the deployment's keys, a ring like
 any other: two may be valid, revoked ones are listed. What is signed is described in
-tapeline.runtime.signing; key_id and code are left out of the body.
+tapeline.runtime.signing; key_id and code are left out of the body. Orders by hand (MANUAL) bear an
+operator's signature, by the key that signs control records too.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from tapeline.contracts.agents import Decision
 from tapeline.risk.guards import AUTHOR_PREFIX
+from tapeline.risk.state import MANUAL
 from tapeline.runtime.keys import KEY_ID, KeyMissing
-from tapeline.runtime.signing import KeyRing, seal_verdict
-
-GROUP_FOLDER: Final = "groups"
-"""Folder of a deployment's keys with one folder of secrets for each external group."""
+from tapeline.runtime.signing import KeyRing, OperatorKeys, author_verdict, seal_verdict
 
 
 class Authors:
     """Verifies signed decisions; keeps a ring for each group that has a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, operators: OperatorKeys) -> None:
         self._folder = folder
+        self._operators = operators
         self._rings: dict[str, KeyRing] = {}
 
     def verdict(self, decision: Decision) -> str:
@@ -33,8 +32,11 @@ class Authors:
         """
         if not decision.mac and not decision.key_id:
             return ""
-        ring = self._ring(decision.group_id)
-        code = KeyMissing.code if ring is None else seal_verdict(decision, ring)
+        if decision.group_id == MANUAL:
+            code = author_verdict(decision, self._operators)
+        else:
+            ring = self._ring(decision.group_id)
+            code = KeyMissing.code if ring is None else seal_verdict(decision, ring)
         return f"{AUTHOR_PREFIX}{code}" if code else ""
 
     def _ring(self, group_id: str) -> KeyRing | None:

@@ -33,6 +33,8 @@ from tapeline.risk.worth import FUTURE_TOLERANCE_NS
 DecisionGuard: TypeAlias = Callable[[Question], Refusal | None]
 OrderGuard: TypeAlias = Callable[[Question, Wish], Refusal | None]
 AUTHOR_PREFIX: Final = "AUTHOR_"
+OUR_KINDS: Final = (GroupKind.ALGORITHMIC, GroupKind.LLM)
+"""Groups that run beside risk, with the rights to write decisions; what they say is not signed."""
 """Verdicts about a decision's signature begin with it; others are about our own keys."""
 
 
@@ -100,18 +102,19 @@ def group_known(question: Question) -> Refusal | None:
 
 
 def author_verified(question: Question) -> Refusal | None:
-    """An external group signs what it decides, for this run; and no signature may be wrong.
+    """An external group signs what it decides, and an operator what is live or demanded; for this
+    run; and no signature may be wrong.
 
     The shell has verified the signature with the group's key and gives a verdict; here it counts
     whether there had to be one.
     """
-    decision, group = question.decision, question.group
+    decision = question.decision
     fault = ""
     if question.verdict.startswith(AUTHOR_PREFIX):
         fault = question.verdict
     elif decision.mac and decision.run_id != question.context.run_id:
         fault = f"it is signed for run {decision.run_id or '(none)'}"
-    elif group is not None and group.kind is GroupKind.EXTERNAL and not decision.mac:
+    elif not decision.mac and _is_signature_due(question):
         fault = "it is not signed"
     if fault:
         return Refusal(
@@ -119,6 +122,16 @@ def author_verified(question: Question) -> Refusal | None:
             reason=f"The author of the decision is not verified: {fault}.",
         )
     return None
+
+
+def _is_signature_due(question: Question) -> bool:
+    group, mandate = question.group, question.mandate
+    kind = None if group is None else group.kind
+    if question.decision.group_id == MANUAL or kind is GroupKind.MANUAL:
+        is_live = question.context.mode == Mode.LIVE
+        return is_live or (mandate is not None and mandate.requires_authors)
+    # A kind that this build does not know is somebody else's.
+    return kind is not None and kind not in OUR_KINDS
 
 
 def instrument_known(question: Question) -> Refusal | None:
