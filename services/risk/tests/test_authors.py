@@ -122,7 +122,7 @@ def test_the_shell_knows_who_orders_by_hand(tmp_path: Path) -> None:
     ada = create_signer(tmp_path / "private", operators, "ada")
     eve = create_signer(tmp_path / "elsewhere", tmp_path / "elsewhere", "eve")
     create_secret(groups / "MANUAL", "k1")
-    authors = Authors(groups, OperatorKeys.from_folder(operators))
+    authors = Authors(tmp_path, OperatorKeys.from_folder(operators))
     asked = decision(group_id="MANUAL", run_id="run-1")
     by_ada = sign_as_author(asked, ada)
     for record, code in (
@@ -141,5 +141,5 @@ def test_the_shell_knows_who_orders_by_hand(tmp_path: Path) -> None:
         assert authors.verdict(record) == code, record
     create_signer(tmp_path / "private", operators, "bob")
     (operators / "revoked").write_text("ada\n")
-    authors = Authors(groups, OperatorKeys.from_folder(operators))
+    authors = Authors(tmp_path, OperatorKeys.from_folder(operators))
     assert authors.verdict(by_ada) == "AUTHOR_REVOKED_KEY"

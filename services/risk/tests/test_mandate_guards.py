@@ -340,10 +340,10 @@ def test_nobody_cancels_in_another_s_name() -> None:
 
 
 def test_the_shell_knows_the_authors_by_their_keys(tmp_path: Path) -> None:
-    create_secret(tmp_path / GROUP, "k1")
-    create_secret(tmp_path / "other", "k1")
+    create_secret(tmp_path / "groups" / GROUP, "k1")
+    create_secret(tmp_path / "groups" / "other", "k1")
     authors = Authors(tmp_path, NOBODY)
-    own = KeyRing.from_folder(tmp_path / GROUP)
+    own = KeyRing.from_folder(tmp_path / "groups" / GROUP)
     sealed = seal(decision(run_id="run-1"), own)
     assert authors.verdict(decision()) == ""
     assert authors.verdict(sealed) == ""
@@ -364,18 +364,17 @@ def test_the_shell_knows_the_authors_by_their_keys(tmp_path: Path) -> None:
 
 
 def test_a_key_that_others_can_read_or_that_is_revoked_verifies_nothing(tmp_path: Path) -> None:
-    path = create_secret(tmp_path / GROUP, "k1")
-    sealed = seal(decision(), KeyRing.from_folder(tmp_path / GROUP))
+    path = create_secret(tmp_path / "groups" / GROUP, "k1")
+    sealed = seal(decision(), KeyRing.from_folder(tmp_path / "groups" / GROUP))
     path.chmod(0o640)
     assert Authors(tmp_path, NOBODY).verdict(sealed) == "AUTHOR_KEY_UNSAFE"
     path.chmod(0o600)
-    create_secret(tmp_path / GROUP, "k2")
-    (tmp_path / GROUP / "revoked").write_text("k1\n")
-    assert Authors(tmp_path, NOBODY).verdict(sealed) == "AUTHOR_REVOKED_KEY"
-    assert (
-        Authors(tmp_path, NOBODY).verdict(seal(decision(), KeyRing.from_folder(tmp_path / GROUP)))
-        == ""
-    )
+    create_secret(tmp_path / "groups" / GROUP, "k2")
+    (tmp_path / "groups" / GROUP / "revoked").write_text("k1\n")
+    authors = Authors(tmp_path, NOBODY)
+    assert authors.verdict(sealed) == "AUTHOR_REVOKED_KEY"
+    own = KeyRing.from_folder(tmp_path / "groups" / GROUP)
+    assert authors.verdict(seal(decision(), own)) == ""
 
 
 def test_instruments_of_two_venues_have_their_own_symbols() -> None:

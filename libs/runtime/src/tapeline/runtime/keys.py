@@ -161,6 +161,17 @@ class Signer:
         return cls(key_id=path.stem, private_key=Ed25519PrivateKey.from_private_bytes(seed))
 
 
+def group_folder(keys: Path, group_id: str) -> Path:
+    """Where the secrets of an external group are; raises KeyUnreadable for a name that would lead
+    elsewhere."""
+    if not KEY_ID.fullmatch(group_id) or not group_id.strip("."):
+        raise KeyUnreadable(
+            f"{group_id!r} cannot be the name of a folder of keys.",
+            "Name the group with up to 64 letters, digits, dots, dashes and underscores.",
+        )
+    return keys / GROUP_FOLDER / group_id
+
+
 def create_secret(folder: Path, key_id: str) -> Path:
     """Writes a new random secret, readable by this user alone, and makes it the active one.
 

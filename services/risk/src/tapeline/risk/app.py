@@ -13,7 +13,6 @@ from tapeline.risk.core import RiskCore
 from tapeline.risk.settings import RiskSettings
 from tapeline.risk.state import RiskState
 from tapeline.risk.switchboard import CONTROL_RECORDS, is_released
-from tapeline.runtime.keys import GROUP_FOLDER
 from tapeline.runtime.money import MoneyService, run_money_service
 from tapeline.runtime.settings import SettingsError, load_settings, main_guard
 from tapeline.runtime.signing import (
@@ -85,7 +84,7 @@ def make_service(settings: RiskSettings) -> MoneyService[RiskState]:
             raise
         log.warning("nothing_will_be_approved", cause=error.cause, remedy=error.remedy)
     operators.keys()
-    shell = Shell(seals, operators, Authors(folder / GROUP_FOLDER, operators))
+    shell = Shell(seals, operators, Authors(folder, operators))
     return MoneyService(
         name=RiskSettings.service,
         slot=SLOT,

@@ -13,15 +13,16 @@ from pathlib import Path
 from tapeline.contracts.agents import Decision
 from tapeline.risk.guards import AUTHOR_PREFIX
 from tapeline.risk.state import MANUAL
-from tapeline.runtime.keys import KEY_ID, KeyMissing
+from tapeline.runtime.keys import KeyMissing, SigningError, group_folder
 from tapeline.runtime.signing import KeyRing, OperatorKeys, author_verdict, seal_verdict
 
 
 class Authors:
     """Verifies signed decisions; keeps a ring for each group that has a folder."""
 
-    def __init__(self, folder: Path, operators: OperatorKeys) -> None:
-        self._folder = folder
+    def __init__(self, keys: Path, operators: OperatorKeys) -> None:
+        """`keys` is the deployment's folder of keys."""
+        self._keys = keys
         self._operators = operators
         self._rings: dict[str, KeyRing] = {}
 
@@ -43,9 +44,11 @@ class Authors:
         known = self._rings.get(group_id)
         if known is not None:
             return known
-        # A group's name comes from outside: it must not lead elsewhere.
-        is_name = KEY_ID.fullmatch(group_id) and group_id.strip(".")
-        folder = self._folder / group_id
-        if not is_name or not folder.is_dir():
+        try:
+            # A group's name comes from outside: it must not lead elsewhere.
+            folder = group_folder(self._keys, group_id)
+        except SigningError:
+            return None
+        if not folder.is_dir():
             return None
         return self._rings.setdefault(group_id, KeyRing.from_folder(folder))
