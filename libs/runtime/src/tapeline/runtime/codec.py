@@ -34,6 +34,7 @@ from fastavro.schema import (
 
 from tapeline.contracts.finite import NotFinite
 from tapeline.contracts.registry import RECORDS, SCHEMAS
+from tapeline.runtime.encoder import Write, writer_of
 from tapeline.runtime.evolution import hazard, incompatibility
 
 MARKER: Final = b"\xc3\x01"
@@ -94,6 +95,8 @@ class Schema:
     parsed: Any
     header: bytes
     max_bytes: int
+    write: Write
+    """the Avro body of a record"""
 
 
 def _read_decimal(data: bytes, writer: Any = None, reader: Any = None) -> Decimal:
@@ -123,18 +126,17 @@ def schema_of(name: str) -> Schema:
     """Our current schema of a record type, by Avro full name."""
     source = SCHEMAS[name]
     limit = {SNAPSHOT: SNAPSHOT_MAX_BYTES, DENIAL: DENIAL_MAX_BYTES}.get(name, MAX_BYTES)
-    return Schema(name, RECORDS[name], fastavro.parse_schema(source), _header(source), limit)
+    parsed = fastavro.parse_schema(source)
+    return Schema(name, RECORDS[name], parsed, _header(source), limit, writer_of(parsed))
 
 
 def encode_body(record: Any) -> bytes:
     """The Avro body of a record, without marker and fingerprint."""
     schema = schema_of(record.AVRO)
-    buffer = io.BytesIO()
     try:
-        fastavro.schemaless_writer(buffer, schema.parsed, record.to_avro(), strict=True)
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        body = schema.write(record)
+    except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError) as error:
         raise EncodeError(f"{record.AVRO}: {error}") from error
-    body = buffer.getvalue()
     if len(body) + HEADER_BYTES > schema.max_bytes:
         raise EncodeError(f"{record.AVRO}: {len(body)} bytes; at most {schema.max_bytes}")
     return body
