@@ -220,10 +220,8 @@ class Module:
             lines.append(f"    {field['name']}: {annotation}{self.default(field)}")
             lines.append(f'    """{field["doc"]}"""')
         lines += ["", "    @classmethod", "    def from_avro(cls, data: Any) -> Self:"]
-        lines += [
-            '        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""'
-        ]
-        lines += ["        return cls("]
+        what = "From a decoded Avro datum; raises NotFinite for NaN and infinities."
+        lines += [f'        """{what}"""', "        return cls("]
         for field in fields:
             source = f"data['{field['name']}']"
             what = f"{full}.{field['name']}"
@@ -254,29 +252,31 @@ class Module:
             "",
             "    def content_key(self) -> str:",
             '        """What makes it this record and no other, wherever it is stored."""',
-            f"        return '/'.join((AVRO_NAME_{schema['name']}, {parts}))".replace(
-                f"AVRO_NAME_{schema['name']}", "self.AVRO"
-            ),
+            f"        return '/'.join((self.AVRO, {parts}))",
         ]
 
     def without_mac(self, fields: list[Schema]) -> list[str]:
         """The method that blanks what is outside digests, where there is anything."""
-        changes: list[str] = []
+        blanks: list[tuple[str, str, str]] = []
         for field in fields:
             name, kind = field["name"], field["type"]
+            inner = f"self.{name}.without_mac()"
             if field.get("outside_digest"):
-                changes.append(f"{name}={self.blank(field)}")
+                blanks.append((name, self.blank(field), "=="))
             elif isinstance(kind, list) and self.has_mac(kind[1]):
-                changes.append(f"{name}=None if self.{name} is None else self.{name}.without_mac()")
+                blanks.append((name, f"None if self.{name} is None else {inner}", "is"))
             elif self.has_mac(kind):
-                changes.append(f"{name}=self.{name}.without_mac()")
-        if not changes:
+                blanks.append((name, inner, "is"))
+        if not blanks:
             return []
         return [
             "",
             "    def without_mac(self) -> Self:",
             '        """The same record as it is digested: code and key blanked."""',
-            f"        return replace(self, {', '.join(changes)})",
+            *(f"        {name} = {blank}" for name, blank, _ in blanks),
+            f"        if {' and '.join(f'{name} {same} self.{name}' for name, _, same in blanks)}:",
+            "            return self",
+            f"        return replace(self, {', '.join(f'{name}={name}' for name, _, _ in blanks)})",
         ]
 
     def blank(self, field: Schema) -> str:

@@ -1,7 +1,9 @@
+from uuid import uuid5
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapeline.runtime.ids import content_id, derive_id
+from tapeline.runtime.ids import NAMESPACE, content_id, derive_id
 
 
 def test_the_same_parts_give_the_same_id_in_every_process() -> None:
@@ -21,3 +23,8 @@ def test_parts_cannot_be_shifted_into_each_other(parts: list[str], index: int) -
 def test_the_index_tells_outputs_of_one_cause_apart() -> None:
     ids = {derive_id("run", "risk/0", "cause", "Denial", index) for index in range(100)}
     assert len(ids) == 100
+
+
+@given(st.text())
+def test_an_id_is_a_uuid_of_version_5(content_key: str) -> None:
+    assert content_id(content_key) == str(uuid5(NAMESPACE, content_key))

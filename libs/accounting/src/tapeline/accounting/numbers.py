@@ -113,6 +113,11 @@ def divide_down(dividend: Decimal, divisor: Decimal) -> Decimal:
     return divide_rounded(dividend, divisor, ROUND_DOWN)
 
 
+def product(one: Decimal, other: Decimal) -> Decimal:
+    """A product with all of its digits, to be compared."""
+    return _WIDE.multiply(one, other)
+
+
 def share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
     """amount x part / whole, rounded to 18 decimals, half to even."""
     return divide_rounded(_WIDE.multiply(amount, part), whole)

@@ -223,7 +223,11 @@ class Approval:
 
     def without_mac(self) -> Self:
         """The same record as it is digested: code and key blanked."""
-        return replace(self, key_id="", mac=b"")
+        key_id = ""
+        mac = b""
+        if key_id == self.key_id and mac == self.mac:
+            return self
+        return replace(self, key_id=key_id, mac=mac)
 
 
 class OrderAction(StrEnum):
@@ -384,7 +388,10 @@ class ApprovedOrder:
 
     def without_mac(self) -> Self:
         """The same record as it is digested: code and key blanked."""
-        return replace(self, approval=self.approval.without_mac())
+        approval = self.approval.without_mac()
+        if approval is self.approval:
+            return self
+        return replace(self, approval=approval)
 
 
 class CommandKind(StrEnum):
@@ -649,7 +656,10 @@ class VenueCommand:
 
     def without_mac(self) -> Self:
         """The same record as it is digested: code and key blanked."""
-        return replace(self, approved=self.approved.without_mac())
+        approved = self.approved.without_mac()
+        if approved is self.approved:
+            return self
+        return replace(self, approved=approved)
 
 
 class ReportNotice(StrEnum):
@@ -791,7 +801,10 @@ class OrderUpdate:
 
     def without_mac(self) -> Self:
         """The same record as it is digested: code and key blanked."""
-        return replace(self, command=None if self.command is None else self.command.without_mac())
+        command = None if self.command is None else self.command.without_mac()
+        if command is self.command:
+            return self
+        return replace(self, command=command)
 
 
 class ReportKind(StrEnum):

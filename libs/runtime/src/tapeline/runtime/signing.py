@@ -55,6 +55,8 @@ __all__ = [
     "signature_verdict",
 ]
 Record = TypeVar("Record")
+_SEATS: dict[type[Any], str] = {}
+"""Seat names by type of record."""
 
 
 def seal(record: Record, ring: KeyRing) -> Record:
@@ -175,8 +177,13 @@ def _signed_message(unsigned: Any) -> bytes:
 
 def _seat_name(record: Any) -> str:
     """Name of the field whose record holds key_id and mac; empty for the record itself."""
-    if hasattr(record, "mac"):
-        return ""
+    known = _SEATS.get(type(record))
+    if known is None:
+        known = _SEATS[type(record)] = "" if hasattr(record, "mac") else _inner_seat_name(record)
+    return known
+
+
+def _inner_seat_name(record: Any) -> str:
     names = [field.name for field in fields(record) if hasattr(getattr(record, field.name), "mac")]
     assert len(names) == 1, f"{record.AVRO} has no single place for a code"
     return names[0]

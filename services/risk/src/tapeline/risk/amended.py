@@ -19,7 +19,7 @@ from tapeline.contracts.orders import (
     ReportNotice,
 )
 from tapeline.risk import books
-from tapeline.risk.question import Question
+from tapeline.risk.question import Question, unit_in
 from tapeline.risk.state import AccountState, Amendment, OpenOrder, RiskState
 
 
@@ -90,6 +90,7 @@ def question_again(question: Question, target: OpenOrder, order: Order) -> Quest
         instrument=state.instruments.get(order.instrument_id),
         limits=question.gathered.limits(state, place, question.now_ns),
         is_amendment=True,
+        unit=unit_in(state, account, order.instrument_id, question.gathered),
     )
 
 

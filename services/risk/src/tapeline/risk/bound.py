@@ -12,9 +12,16 @@ from tapeline.accounting.numbers import (
     converted,
     divide_down,
     divide_rounded,
+    product,
 )
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk.question import Refusal
+
+
+def holds(quantity: Decimal, cost: Decimal, room: Decimal) -> bool:
+    """Whether a quantity fits: quantity x cost <= room. A quantity of at most 18 decimals fits just
+    when it is not above the room in units (Bound.room), which takes a division to find out."""
+    return product(quantity, cost) <= room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

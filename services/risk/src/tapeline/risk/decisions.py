@@ -179,12 +179,13 @@ def _approved(question: Question, scribe: Scribe, wish: Wish) -> Output | Refusa
     planned = plan(decision, order, approval, wish.opening, instrument.lot_size)
     if isinstance(planned, Refusal):
         return planned
-    approval = replace(
-        approval,
-        schedule=planned.schedule,
-        child_count=planned.child_count,
-        last_send_ns=planned.last_send_ns,
-    )
+    if planned.schedule is not None:
+        approval = replace(
+            approval,
+            schedule=planned.schedule,
+            child_count=planned.child_count,
+            last_send_ns=planned.last_send_ns,
+        )
     return scribe.approved(sizing.action_of(question, wish), order, approval)
 
 

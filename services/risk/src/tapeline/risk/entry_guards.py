@@ -142,11 +142,7 @@ def size_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal |
 
 def order_worth(question: Question, wish: Wish) -> Decimal:
     """Value of an order at the dearest of our mark, its limit and its stop, base currency."""
-    account, mark = question.account, question.mark
-    assert account is not None
-    assert mark is not None, "guarded by mark_fresh"
-    base, instrument_id = account.account.base_currency, question.decision.instrument_id
-    unit = question.gathered.appraiser.unit(question.state, instrument_id, base)
+    unit = question.unit
     assert unit is not None, "guarded by rate_known"
     price = max(unit.price, wish.limit_price or ZERO, wish.stop_price or ZERO)
     return converted(notional(wish.quantity, price, unit.multiplier), unit.rate)
@@ -178,8 +174,7 @@ def rate_known(question: Question, _wish: Wish, worth: Worth | None) -> Refusal 
     assert instrument is not None
     age_max_ns = question.required("mark_age_max_ns")
     base = account.account.base_currency
-    unit = question.gathered.appraiser.unit(question.state, instrument.instrument_id, base)
-    if worth is None or unit is None:
+    if worth is None or question.unit is None:
         return Refusal(
             code=DenialCode.FX_MISSING,
             reason=f"A mark is missing without which the account has no value in {base}.",

@@ -9,7 +9,7 @@ What no place sets is not limited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -70,7 +70,7 @@ class Gathered:
     state: RiskState | None = None
     config_count: int = -1
     by_place: dict[Place, InForce] = field(default_factory=dict)
-    by_pair: dict[tuple[str, str], tuple[History, History, Decimal | None]] = field(
+    by_pair: dict[str, dict[str, tuple[History, History, Decimal | None]]] = field(
         default_factory=dict
     )
     appraiser: Appraiser = field(default_factory=Appraiser)
@@ -92,12 +92,32 @@ class Gathered:
         first, second = state.histories.get(one), state.histories.get(other)
         if first is None or second is None:
             return None
-        known = self.by_pair.get((one, other))
+        pairs = self.by_pair.setdefault(one, {})
+        known = pairs.get(other)
         if known is not None and known[0] is first and known[1] is second:
             return known[2]
         measured = correlation(first, second)
         found = None if measured is None else decimal_from_float(round(measured, SHOWN_DIGITS))
-        self.by_pair[one, other] = (first, second, found)
+        pairs[other] = (first, second, found)
+        return found
+
+    def may_be_alike(
+        self, state: RiskState, one: str, others: Iterable[str], limit: Decimal
+    ) -> list[str]:
+        """Those of other instruments whose returns are correlated above a limit, in whichever
+        direction, or in a way that is not known."""
+        histories, pairs, least = state.histories, self.by_pair.get(one, {}), -limit
+        first, found = histories.get(one), []
+        for other in others:
+            known = pairs.get(other)
+            if known is not None and known[0] is first and known[1] is histories.get(other):
+                together = known[2]
+            elif other == one:
+                continue
+            else:
+                together = self.correlation(state, one, other)
+            if together is None or not least <= together <= limit:
+                found.append(other)
         return found
 
 

@@ -3,6 +3,9 @@
 Each limit is linear in what opens (bound.py), in the account's base currency or in units, and with
 every open order counted at its worst, those of unknown fate included: they are reserved until they
 end. The quantity is cut to the tightest; it is never raised.
+
+Most orders are inside of every limit, and each limit says so first; the room that is left is worked
+out only where the whole order does not fit.
 """
 
 from __future__ import annotations
@@ -22,12 +25,12 @@ from tapeline.accounting.numbers import (
 )
 from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import DenialCode
-from tapeline.risk.bound import Bound
+from tapeline.risk.bound import Bound, holds
 from tapeline.risk.market_guards import average_volume
 from tapeline.risk.question import Question, Refusal, Wish
 from tapeline.risk.size_rules import size_bounds
-from tapeline.risk.sizing import order_price, unit_for
-from tapeline.risk.state import NOTHING
+from tapeline.risk.sizing import order_price
+from tapeline.risk.state import NOTHING, Reserve
 from tapeline.risk.worth import Worth, combined
 
 
@@ -50,257 +53,292 @@ def fitted(question: Question, wish: Wish, worth: Worth) -> tuple[Wish, Refusal 
     return cut, binding.refusal(wish.opening)
 
 
-def bounds(question: Question, wish: Wish, worth: Worth) -> tuple[Bound, ...]:
-    """The limits in order of precedence; of two that leave the same the first is named."""
-    unit = unit_for(question)
-    own = _own_side(question, wish, unit)
-    paid = _paid(question, wish, unit)
+def bounds(question: Question, wish: Wish, worth: Worth) -> list[Bound]:
+    """The limits that do not hold for the whole wish, in order of precedence; of two that leave the
+    same the first is named."""
+    asked = _asked(question, wish, worth)
     found = (
-        _position(question, worth, own, unit),
-        _sector(question, wish, worth, own, unit),
-        _gross(question, wish, worth, own, unit),
-        _net(question, wish, worth, unit),
-        _leverage(question, worth, unit),
-        _cash(question, worth, paid),
-        _buying_power(question, worth, paid),
-        _capital(question, worth, paid),
-        _volume(question, wish),
-        *_size(question, wish, unit),
+        _position(asked),
+        _sector(asked),
+        _gross(asked),
+        _net(asked),
+        _leverage(asked),
+        _cash(asked),
+        _buying_power(asked),
+        _capital(asked),
+        _volume(asked),
+        _quantity(asked),
+        _value(asked),
     )
-    return tuple(bound for bound in found if bound is not None)
+    return [bound for bound in found if bound is not None]
 
 
-def _own_side(question: Question, wish: Wish, unit: Unit) -> Decimal:
-    """Value on the order's side before it opens anything: the account's position, all open orders
-    of that side and what this order closes; negative while the account is on the other side."""
-    account, instrument_id = question.account, question.decision.instrument_id
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """An order and what its limits are measured by, base currency."""
+
+    question: Question
+    wish: Wish
+    worth: Worth
+    unit: Unit
+    cost: Decimal
+    """of one unit at our own price"""
+    held: Decimal
+    """the account's position, positive on the order's side"""
+    pending: Reserve
+    """all open orders of the account in the instrument"""
+    own: Decimal
+    """value on the order's side before it opens anything: the account's position, all open orders
+    of that side and what this order closes; negative while the account is on the other side"""
+    paid: Decimal
+    """for one unit at the worse of our own price and its limit, with the taker's fee"""
+    fee_rate: Decimal
+
+    def limit(self, name: str) -> Decimal | None:
+        """A limit, or None where none is set."""
+        return self.question.limits.values.get(name)
+
+
+def _asked(question: Question, wish: Wish, worth: Worth) -> _Asked:
+    account, instrument, unit = question.account, question.instrument, question.unit
     assert account is not None
-    reserves = account.reserves.get(instrument_id)
+    assert instrument is not None
+    assert unit is not None, "guarded by mark_fresh and rate_known"
+    reserves = account.reserves.get(instrument.instrument_id)
     pending = NOTHING if reserves is None else combined(reserves)
-    held = account.ledger.net_quantity(instrument_id) * wish.sign
-    return unit.value(held + pending.on(wish.side) + wish.closing)
+    held = account.ledger.net_quantity(instrument.instrument_id) * wish.sign
+    price, cost = max(unit.price, order_price(question, wish)), unit.value(ONE)
+    paid = cost
+    if price != unit.price:
+        paid = converted(notional(ONE, price, instrument.multiplier), unit.rate)
+    venue = question.state.venues.get(account.account.venue)
+    fee_rate = ZERO if venue is None else max(venue.taker_fee_rate, ZERO)
+    return _Asked(
+        question=question,
+        wish=wish,
+        worth=worth,
+        unit=unit,
+        cost=cost,
+        held=held,
+        pending=pending,
+        own=unit.value(held + pending.on(wish.side) + wish.closing),
+        paid=converted(paid, ONE + fee_rate) if fee_rate else paid,
+        fee_rate=fee_rate,
+    )
 
 
-def _position(question: Question, worth: Worth, own: Decimal, unit: Unit) -> Bound:
-    limit = question.required("position_weight_max")
+def _position(asked: _Asked) -> Bound | None:
+    limit = asked.question.required("position_weight_max")
+    allowed = limit * asked.worth.nav
+    if holds(asked.wish.opening, asked.cost, allowed - asked.own):
+        return None
     return Bound(
         code=DenialCode.POSITION_LIMIT,
         reason="The position in the instrument, as a share of NAV.",
-        used=own,
-        allowed=limit * worth.nav,
-        cost=unit.value(ONE),
+        used=asked.own,
+        allowed=allowed,
+        cost=asked.cost,
         limit=limit,
-        scale=worth.nav,
+        scale=asked.worth.nav,
     )
 
 
-def _sector(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Unit) -> Bound | None:
-    limit = question.limit("sector_weight_max")
+def _sector(asked: _Asked) -> Bound | None:
+    limit, instrument = asked.limit("sector_weight_max"), asked.question.instrument
     if limit is None:
         return None
-    assert question.instrument is not None
-    instruments, sector = question.state.instruments, question.instrument.sector
-    others = sum(
-        (
-            value
-            for name, value in worth.worst_gross.items()
-            if name != question.decision.instrument_id and instruments[name].sector == sector
-        ),
-        ZERO,
-    )
-    allowed = limit * worth.nav
+    assert instrument is not None
+    instruments, sector = asked.question.state.instruments, instrument.sector
+    own_id, others = instrument.instrument_id, ZERO
+    for name, value in asked.worth.worst_gross.items():
+        if name != own_id and instruments[name].sector == sector:
+            others += value
+    allowed = limit * asked.worth.nav
+    used = _with_worse_side(asked, others, allowed)
+    if holds(asked.wish.opening, asked.cost, allowed - used):
+        return None
     return Bound(
         code=DenialCode.SECTOR_LIMIT,
         reason=f"Exposure in the sector {sector} with all open orders, as a share of NAV.",
-        used=_with_worse_side(question, wish, unit, (own, others, allowed)),
+        used=used,
         allowed=allowed,
-        cost=unit.value(ONE),
+        cost=asked.cost,
         limit=limit,
-        scale=worth.nav,
+        scale=asked.worth.nav,
     )
 
 
-def _gross(question: Question, wish: Wish, worth: Worth, own: Decimal, unit: Unit) -> Bound:
-    limit = question.required("gross_exposure_max")
-    instrument_id = question.decision.instrument_id
-    others = worth.worst_gross_sum - worth.worst_gross.get(instrument_id, ZERO)
+def _gross(asked: _Asked) -> Bound | None:
+    limit, worth = asked.question.required("gross_exposure_max"), asked.worth
+    own = worth.worst_gross.get(asked.question.decision.instrument_id, ZERO)
     allowed = limit * worth.nav
+    used = _with_worse_side(asked, worth.worst_gross_sum - own, allowed)
+    if holds(asked.wish.opening, asked.cost, allowed - used):
+        return None
     return Bound(
         code=DenialCode.GROSS_EXPOSURE,
         reason="Gross exposure with all open orders, as a multiple of NAV.",
-        used=_with_worse_side(question, wish, unit, (own, others, allowed)),
+        used=used,
         allowed=allowed,
-        cost=unit.value(ONE),
+        cost=asked.cost,
         limit=limit,
         scale=worth.nav,
     )
 
 
-def _with_worse_side(
-    question: Question, wish: Wish, unit: Unit, figures: tuple[Decimal, Decimal, Decimal]
-) -> Decimal:
+def _with_worse_side(asked: _Asked, others: Decimal, allowed: Decimal) -> Decimal:
     """What is used of a gross limit: the instrument counts with the worse of its two sides; the
     other side stands as it is, and matters only where it alone is above the limit."""
-    own, others, allowed = figures
-    other_side = _other_side(question, wish, unit)
-    return others + (own if others + other_side <= allowed else max(own, other_side))
+    opposite = Side.SELL if asked.wish.side is Side.BUY else Side.BUY
+    other_side = abs(asked.unit.value(asked.held - asked.pending.on(opposite)))
+    return others + (asked.own if others + other_side <= allowed else max(asked.own, other_side))
 
 
-def _other_side(question: Question, wish: Wish, unit: Unit) -> Decimal:
-    account, instrument_id = question.account, question.decision.instrument_id
-    assert account is not None
-    reserves = account.reserves.get(instrument_id)
-    pending = NOTHING if reserves is None else combined(reserves)
-    held = account.ledger.net_quantity(instrument_id) * wish.sign
-    opposite = Side.SELL if wish.side is Side.BUY else Side.BUY
-    return abs(unit.value(held - pending.on(opposite)))
-
-
-def _net(question: Question, wish: Wish, worth: Worth, unit: Unit) -> Bound | None:
-    limit = question.limit("net_exposure_max")
+def _net(asked: _Asked) -> Bound | None:
+    limit, worth = asked.limit("net_exposure_max"), asked.worth
     if limit is None:
         return None
-    worst = worth.worst_long if wish.side is Side.BUY else worth.worst_short
+    used = worth.worst_long if asked.wish.side is Side.BUY else worth.worst_short
+    if asked.wish.closing:
+        used += asked.unit.value(asked.wish.closing)
+    allowed = limit * worth.nav
+    if holds(asked.wish.opening, asked.cost, allowed - used):
+        return None
     return Bound(
         code=DenialCode.NET_EXPOSURE,
         reason="Net exposure if all open orders of this side are filled, as a multiple of NAV.",
-        used=worst + unit.value(wish.closing),
-        allowed=limit * worth.nav,
-        cost=unit.value(ONE),
+        used=used,
+        allowed=allowed,
+        cost=asked.cost,
         limit=limit,
         scale=worth.nav,
     )
 
 
-def _leverage(question: Question, worth: Worth, unit: Unit) -> Bound:
-    limit = question.required("leverage_max")
+def _leverage(asked: _Asked) -> Bound | None:
+    limit, worth = asked.question.required("leverage_max"), asked.worth
+    used, allowed = worth.gross_of_lines + worth.opening_value, limit * worth.nav
+    if holds(asked.wish.opening, asked.cost, allowed - used):
+        return None
     return Bound(
         code=DenialCode.LEVERAGE,
         reason="All lines and what open orders may open, nothing netted, as a multiple of NAV.",
-        used=worth.gross_of_lines + worth.opening_value,
-        allowed=limit * worth.nav,
-        cost=unit.value(ONE),
+        used=used,
+        allowed=allowed,
+        cost=asked.cost,
         limit=limit,
         scale=worth.nav,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Paid:
-    """What an order costs, base currency."""
-
-    unit_cost: Decimal
-    """of one unit at the worse of mark and limit price, with the taker's fee"""
-    fee_rate: Decimal
-
-
-def _paid(question: Question, wish: Wish, unit: Unit) -> _Paid:
-    account, instrument = question.account, question.instrument
-    assert account is not None
-    assert instrument is not None
-    price = max(unit.price, order_price(question, wish))
-    cost = converted(notional(ONE, price, instrument.multiplier), unit.rate)
-    venue = question.state.venues.get(account.account.venue)
-    rate = ZERO if venue is None else max(venue.taker_fee_rate, ZERO)
-    return _Paid(unit_cost=converted(cost, ONE + rate) if rate else cost, fee_rate=rate)
-
-
-def _cash(question: Question, worth: Worth, paid: _Paid) -> Bound:
+def _cash(asked: _Asked) -> Bound | None:
     """Free cash is NAV less what positions and open orders tie up; shorts are held in full."""
-    limit = question.required("cash_reserve_min")
+    limit, worth = asked.question.required("cash_reserve_min"), asked.worth
+    used, allowed = worth.gross + worth.opening_cost, worth.nav - limit * worth.nav
+    if holds(asked.wish.opening, asked.paid, allowed - used):
+        return None
     return Bound(
         code=DenialCode.CASH_RESERVE,
         reason="Cash left after the order and all open ones, as a share of NAV.",
-        used=worth.gross + worth.opening_cost,
-        allowed=worth.nav - limit * worth.nav,
-        cost=paid.unit_cost,
+        used=used,
+        allowed=allowed,
+        cost=asked.paid,
         limit=limit,
         scale=worth.nav,
         is_floor=True,
     )
 
 
-def _tied_up(worth: Worth, paid: _Paid) -> Decimal:
+def _tied_up(asked: _Asked) -> Decimal:
     """Positions, and what open orders may cost at the prices they were reserved at, fees too."""
-    return worth.gross + converted(worth.opening_cost, ONE + paid.fee_rate)
+    cost = asked.worth.opening_cost
+    return asked.worth.gross + (converted(cost, ONE + asked.fee_rate) if asked.fee_rate else cost)
 
 
-def _buying_power(question: Question, worth: Worth, paid: _Paid) -> Bound | None:
-    limit = question.limit("buying_power_max")
+def _buying_power(asked: _Asked) -> Bound | None:
+    limit, worth = asked.limit("buying_power_max"), asked.worth
     if limit is None:
+        return None
+    used, allowed = _tied_up(asked), limit * worth.nav
+    if holds(asked.wish.opening, asked.paid, allowed - used):
         return None
     return Bound(
         code=DenialCode.BUYING_POWER,
         reason="What positions and open orders tie up, fees included, as a multiple of NAV.",
-        used=_tied_up(worth, paid),
-        allowed=limit * worth.nav,
-        cost=paid.unit_cost,
+        used=used,
+        allowed=allowed,
+        cost=asked.paid,
         limit=limit,
         scale=worth.nav,
     )
 
 
-def _capital(question: Question, worth: Worth, paid: _Paid) -> Bound | None:
-    limit = question.limit("capital_max")
+def _capital(asked: _Asked) -> Bound | None:
+    limit = asked.limit("capital_max")
     if limit is None:
+        return None
+    used = _tied_up(asked)
+    if holds(asked.wish.opening, asked.paid, limit - used):
         return None
     return Bound(
         code=DenialCode.CAPITAL,
         reason="What positions and open orders tie up, fees included, base currency.",
-        used=_tied_up(worth, paid),
+        used=used,
         allowed=limit,
-        cost=paid.unit_cost,
+        cost=asked.paid,
         limit=limit,
     )
 
 
-def _volume(question: Question, wish: Wish) -> Bound | None:
-    limit = question.limit("volume_share_max")
+def _volume(asked: _Asked) -> Bound | None:
+    limit = asked.limit("volume_share_max")
     if limit is None:
         return None
-    average = average_volume(question)
+    average = average_volume(asked.question)
     assert average is not None, "guarded by volume_known"
     volume = quantize_money(decimal_from_float(average))
+    used, allowed = asked.pending.on(asked.wish.side) + asked.wish.closing, converted(volume, limit)
+    if holds(asked.wish.opening, ONE, allowed - used):
+        return None
     return Bound(
         code=DenialCode.VOLUME_SHARE,
         reason="The order with all open ones of its side, as a share of the average volume.",
-        used=_pending(question, wish) + wish.closing,
-        allowed=converted(volume, limit),
+        used=used,
+        allowed=allowed,
         cost=ONE,
         limit=limit,
         scale=volume or ONE,
     )
 
 
-def _pending(question: Question, wish: Wish) -> Decimal:
-    """Open orders of the account on the order's side of the instrument."""
-    assert question.account is not None
-    reserves = question.account.reserves.get(question.decision.instrument_id)
-    return ZERO if reserves is None else combined(reserves).on(wish.side)
-
-
-def _size(question: Question, wish: Wish, unit: Unit) -> tuple[Bound | None, ...]:
+def _quantity(asked: _Asked) -> Bound | None:
     """A target is reached in orders of the largest size; an explicit order was refused before."""
-    quantity, value = question.limit("order_quantity_max"), question.limit("order_notional_max")
-    return (
-        None
-        if quantity is None
-        else Bound(
-            code=DenialCode.QUANTITY_MAX,
-            reason="The size of the order, in units.",
-            used=wish.closing,
-            allowed=quantity,
-            cost=ONE,
-            limit=quantity,
-        ),
-        None
-        if value is None
-        else Bound(
-            code=DenialCode.NOTIONAL_MAX,
-            reason="The value of the order, base currency.",
-            used=unit.value(wish.closing),
-            allowed=value,
-            cost=unit.value(ONE),
-            limit=value,
-        ),
+    limit, closing = asked.limit("order_quantity_max"), asked.wish.closing
+    if limit is None or holds(asked.wish.opening, ONE, limit - closing):
+        return None
+    return Bound(
+        code=DenialCode.QUANTITY_MAX,
+        reason="The size of the order, in units.",
+        used=closing,
+        allowed=limit,
+        cost=ONE,
+        limit=limit,
+    )
+
+
+def _value(asked: _Asked) -> Bound | None:
+    """As for the quantity."""
+    limit = asked.limit("order_notional_max")
+    if limit is None:
+        return None
+    used = asked.unit.value(asked.wish.closing) if asked.wish.closing else ZERO
+    if holds(asked.wish.opening, asked.cost, limit - used):
+        return None
+    return Bound(
+        code=DenialCode.NOTIONAL_MAX,
+        reason="The value of the order, base currency.",
+        used=used,
+        allowed=limit,
+        cost=asked.cost,
+        limit=limit,
     )

@@ -117,21 +117,12 @@ def not_alike(question: Question, wish: Wish, _worth: Worth | None) -> Refusal |
         return None
     account, instrument_id = question.account, question.decision.instrument_id
     assert account is not None
-    others = [name for name in account.ledger.lines if name != instrument_id]
-    others += [
-        name
-        for name in account.reserves
-        if name != instrument_id and name not in account.ledger.lines
-    ]
-    alike = [name for name in others if _may_be_alike(question, name, limit)]
+    lines, reserves = account.ledger.lines, account.reserves
+    others = (*lines, *(name for name in reserves if name not in lines))
+    alike = question.gathered.may_be_alike(question.state, instrument_id, others, limit)
     # In the order of their names: that of the maps is another one after a recovery.
     found = (_alike(question, wish, account, (name, limit)) for name in sorted(alike))
     return next((refusal for refusal in found if refusal is not None), None)
-
-
-def _may_be_alike(question: Question, other: str, limit: Decimal) -> bool:
-    together = _together(question, other)
-    return together is None or abs(together) > limit
 
 
 def _together(question: Question, other: str) -> Decimal | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ZERO, bounded, divide_rounded
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.config import Instrument, Mandate, TradingGroup
@@ -45,6 +46,8 @@ class Question:
     instrument: Instrument | None
     limits: InForce
     gathered: Gathered
+    unit: Unit | None
+    """of the instrument in the account's currency; None where a price or a rate is missing"""
     is_amendment: bool = False
     """True: it enlarges or moves an order that is open, which is no entry of its own"""
 
@@ -71,16 +74,12 @@ class Question:
     def trading_state(self) -> TradingState:
         """The strictest of all scopes that the decision is in."""
         account_id, instrument_id = self.decision.account_id, self.decision.instrument_id
-        route = self.state.routes.get(account_id)
-        found = switchboard.strictest(
-            self.state,
-            switchboard.scopes_of(
-                account_id,
-                self.decision.group_id,
-                instrument_id,
-                "" if route is None else route.venue,
-            ),
-        )
+        found = TradingState.ACTIVE
+        if self.state.trading_states:
+            route = self.state.routes.get(account_id)
+            venue = "" if route is None else route.venue
+            scopes = switchboard.scopes_of(account_id, self.decision.group_id, instrument_id, venue)
+            found = switchboard.strictest(self.state, scopes)
         is_certain = venue_trust.is_certain(self.state, account_id, instrument_id)
         return found if is_certain or found is not TradingState.ACTIVE else TradingState.REDUCING
 
@@ -121,17 +120,30 @@ def seconds(nanoseconds: int | Decimal) -> Decimal:
 def question_of(state: RiskState, context: Context, event: Input, gathered: Gathered) -> Question:
     """Looks up what a decision mentions."""
     decision: Decision = event.record
-    place = (decision.account_id, decision.group_id, decision.instrument_id)
+    account_id, instrument_id = decision.account_id, decision.instrument_id
+    account = state.accounts.get(account_id)
     return Question(
         state=state,
         context=context,
         decision=decision,
         now_ns=event.session_ns,
         verdict=event.verdict,
-        account=state.accounts.get(decision.account_id),
-        mandate=state.mandates.get(decision.account_id),
+        account=account,
+        mandate=state.mandates.get(account_id),
         group=state.groups.get(decision.group_id),
-        instrument=state.instruments.get(decision.instrument_id),
-        limits=gathered.limits(state, place, event.session_ns),
+        instrument=state.instruments.get(instrument_id),
+        limits=gathered.limits(
+            state, (account_id, decision.group_id, instrument_id), event.session_ns
+        ),
         gathered=gathered,
+        unit=unit_in(state, account, instrument_id, gathered),
     )
+
+
+def unit_in(
+    state: RiskState, account: AccountState | None, instrument_id: str, gathered: Gathered
+) -> Unit | None:
+    """What one unit of an instrument is worth to an account."""
+    if account is None:
+        return None
+    return gathered.appraiser.unit(state, instrument_id, account.account.base_currency)

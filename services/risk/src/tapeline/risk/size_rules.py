@@ -33,7 +33,7 @@ from tapeline.contracts.config import Sizing, SizingMethod
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk.bound import Bound
 from tapeline.risk.question import Question, Refusal, Wish
-from tapeline.risk.sizing import order_price, unit_for
+from tapeline.risk.sizing import order_price
 from tapeline.risk.worth import Worth
 
 
@@ -46,7 +46,8 @@ def size_bounds(question: Question, wish: Wish, worth: Worth) -> tuple[Bound, ..
     if isinstance(weight, Refusal):
         return weight
     caps = [cap for cap in (weight, sizing.weight_max) if cap is not None]
-    unit = unit_for(question)
+    unit = question.unit
+    assert unit is not None, "guarded by mark_fresh and rate_known"
     found = [_of_weight(question, wish, worth, unit, min(caps))] if caps else []
     if sizing.method is SizingMethod.FIXED and sizing.fixed_quantity is not None:
         found.append(_of_quantity(sizing.fixed_quantity, _line(question, wish)))

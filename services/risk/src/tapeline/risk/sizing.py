@@ -6,12 +6,12 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import (
     ZERO,
     bounded,
     divide_down,
     fixed,
+    is_multiple,
     notional,
     round_down_to_lot,
 )
@@ -99,20 +99,11 @@ def _target_quantity(question: Question, worth: Worth | None, weight: Decimal) -
             return refusal
     assert worth is not None
     assert question.instrument is not None
-    unit = unit_for(question)
+    assert question.unit is not None, "guarded by mark_fresh and rate_known"
     return round_down_to_lot(
-        divide_down(fixed(weight) * worth.nav, unit.value(Decimal(1))),
+        divide_down(fixed(weight) * worth.nav, question.unit.value(Decimal(1))),
         question.instrument.lot_size,
     )
-
-
-def unit_for(question: Question) -> Unit:
-    """One unit of the instrument in the account's currency; its mark and rate are known."""
-    assert question.account is not None
-    base, instrument_id = question.account.account.base_currency, question.decision.instrument_id
-    unit = question.gathered.appraiser.unit(question.state, instrument_id, base)
-    assert unit is not None, "guarded by mark_fresh and rate_known"
-    return unit
 
 
 def own_price(question: Question) -> Decimal:
@@ -190,6 +181,8 @@ def opening_too_small(question: Question, wish: Wish) -> Refusal | None:
 def to_lot(question: Question, wish: Wish) -> Wish:
     """The wish rounded down to whole lots; what opens gives way first."""
     assert question.instrument is not None
+    if is_multiple(wish.quantity, question.instrument.lot_size):
+        return wish
     quantity = round_down_to_lot(wish.quantity, question.instrument.lot_size)
     closing = min(wish.closing, quantity)
     return replace(wish, closing=closing, opening=quantity - closing)
