@@ -679,11 +679,9 @@ def euro_desk(*marks: Any) -> Desk:
 def test_another_currency_needs_its_rate() -> None:
     asked = order(BUY, "10", instrument_id=EWG)
     refused(euro_desk(), asked, DenialCode.FX_MISSING)
-    refused(
-        euro_desk(mark(EURUSD, 1.25, NOW - 31 * SECOND)),
-        asked,
-        DenialCode.FX_MISSING,
-    )
+    old = euro_desk(mark(EURUSD, 1.25, NOW - 31 * SECOND))
+    assert figures(refused(old, asked, DenialCode.FX_MISSING)) == (31, 30)
+    euro_desk(mark(EURUSD, 1.25, NOW - 30 * SECOND)).approved(asked)
     euro_desk(mark(EURUSD, 1.25)).approved(asked)
 
 
@@ -789,3 +787,21 @@ def test_figures_that_no_order_can_have_are_answered_like_any_other() -> None:
         for price in (1e-9, 100.0, 1e15):
             world = desk(mandate(allows_short=True), marks=[mark(price=price)])
             assert len(world.tell(asked)) in (1, 2), index
+
+
+@pytest.mark.parametrize("price", [50.0005, 50.0000005])
+def test_the_last_of_the_equity_still_counts(price: float) -> None:
+    # 2,000 held at 100 with -100,000 of cash: NAV is 1, and a thousandth of that.
+    world = desk(wide(daily_loss_max=D(1), drawdown_max=D(1)))
+    world.hold("2000")
+    world.tell(mark(price=price))
+    refused(world, order(BUY, "10"), DenialCode.POSITION_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("levels", "measured"),
+    [({"take_profit_price": D("125.5")}, "0.255"), ({"stop_loss_price": D("70.5")}, "0.295")],
+)
+def test_a_level_too_far_away_says_how_far(levels: dict[str, Decimal], measured: str) -> None:
+    denial = refused(desk(), decision(**levels), DenialCode.PROTECTIVE_LEVEL)
+    assert figures(denial) == (D(measured), D("0.20"))

@@ -323,8 +323,10 @@ def test_a_wrong_signature_is_no_signature_whoever_decides(kind: GroupKind) -> N
     world = desk(group(kind=kind))
     denial = refused(world, signed(), DenialCode.AUTHOR_UNVERIFIED, "AUTHOR_BAD_MAC")
     assert "BAD_MAC" in denial.reason
-    refused(world, signed(index=1, run_id="run-0"), DenialCode.AUTHOR_UNVERIFIED)
-    refused(world, signed(index=2, run_id=""), DenialCode.AUTHOR_UNVERIFIED)
+    denial = refused(world, signed(index=1, run_id="run-0"), DenialCode.AUTHOR_UNVERIFIED)
+    assert "run run-0" in denial.reason
+    denial = refused(world, signed(index=2, run_id=""), DenialCode.AUTHOR_UNVERIFIED)
+    assert "run (none)" in denial.reason
 
 
 def test_nobody_cancels_in_another_s_name() -> None:

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Final, TypeAlias
 
 from tapeline.accounting.numbers import (
-    ONE,
     ZERO,
     bounded,
     converted,
@@ -291,7 +290,8 @@ def not_drawn_down(question: Question, _wish: Wish, worth: Worth | None) -> Refu
 
 
 def _share(loss: Decimal, of: Decimal) -> Decimal:
-    return bounded(divide_rounded(loss, of)) if of > 0 else ONE
+    """`of` is above a loss, as equity is left (equity_positive)."""
+    return bounded(divide_rounded(loss, of))
 
 
 ENTRY_GUARDS: Final[tuple[EntryGuard, ...]] = (
