@@ -1,13 +1,14 @@
 """Mutation score of the money path: how many small changes of the code its tests notice.
 
-    python tools/mutation.py [--group NAME] [--file TEXT] [--again]
+    python tools/mutation.py [--group NAME] [--file TEXT] [--share 0.3 --seed 7] [--again]
 
 Each mutant runs in a forked child of a pytest session that has collected the tests: the code of
 the changed function is exchanged there and the tests that come to it (found in one run with nothing
 changed) run until one fails. A change outside of functions (constants, tables) is imported in place
 of the real module, in a session of its own.
 What was noticed is kept in .tapeline/mutation/ and not tried again while the file stays as it is
-(--again forgets it); survivors always run again.
+(--again forgets it); survivors always run again. --share takes a sample: which mutants are in it
+follows from the seed alone.
 
 Survivors that cannot be told from the original are listed with a reason in
 tools/mutation_exclusions.toml; they may be 5 % of a group at most.
@@ -284,22 +285,41 @@ def is_excluded(mutant: Mutant, listed: Sequence[dict[str, str]]) -> bool:
     )
 
 
-def run_group(group: Group, chosen: str, *, is_again: bool) -> list[Score]:
-    """Every mutant of the group's files that `chosen` is part of."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which mutants are tried."""
+
+    file: str
+    """in the path of their file"""
+    share: float
+    """of them, 0 to 1"""
+    seed: int
+    is_again: bool
+
+    def takes(self, mutant: Mutant) -> bool:
+        """Whether a mutant is in the sample."""
+        name = f"{self.seed}/{mutant.path}/{mutant.key}".encode()
+        return int.from_bytes(hashlib.sha256(name).digest()[:8]) < self.share * 2**64
+
+
+def run_group(group: Group, choice: Choice) -> list[Score]:
+    """The chosen mutants of the group's files."""
     scores = []
     for path, tests in group.files.items():
-        if chosen in path:
-            scores.append(run_file(path, tests, is_again=is_again))
+        if choice.file in path:
+            scores.append(run_file(path, tests, choice))
             print(_row(scores[-1]), flush=True)
     return scores
 
 
-def run_file(path: str, tests: Sequence[str], *, is_again: bool) -> Score:
-    """Every mutant of one file."""
-    source, listed, known = (ROOT / path).read_text(), exclusions(), _known(path, is_again)
+def run_file(path: str, tests: Sequence[str], choice: Choice) -> Score:
+    """The chosen mutants of one file."""
+    source, listed, known = (ROOT / path).read_text(), exclusions(), _known(path, choice.is_again)
     score = Score(path)
     counted = []
     for mutant in mutants_of(path, source):
+        if not choice.takes(mutant):
+            continue
         if is_excluded(mutant, listed):
             score.excluded += 1
         else:
@@ -408,16 +428,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="tools/mutation.py")
     parser.add_argument("--group", default="", help="one group only")
     parser.add_argument("--file", default="", help="only files with this in their path")
+    parser.add_argument("--share", type=float, default=1.0, help="of the mutants; 0.3 of them")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--again", action="store_true", help="use no earlier results")
     options = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     preload()
-    results = [
-        (group, run_group(group, options.file, is_again=options.again))
-        for group in GROUPS
-        if options.group in group.name
-    ]
+    choice = Choice(
+        file=options.file, share=options.share, seed=options.seed, is_again=options.again
+    )
+    chosen = [group for group in GROUPS if options.group in group.name]
+    results = [(group, run_group(group, choice)) for group in chosen]
     print()
     is_good = [report(group, scores) for group, scores in results]
     return 0 if all(is_good) else 1
