@@ -30,7 +30,9 @@ from execution_samples import (
 )
 
 from tapeline.contracts import topics
+from tapeline.contracts.config import Trigger
 from tapeline.contracts.orders import Mode, OrderStatus, ReportKind, VenueReport
+from tapeline.execution import doubts
 from tapeline.execution.core import ExecutionCore
 from tapeline.runtime.core import Input, Pacing, Undecodable
 
@@ -391,3 +393,29 @@ def test_both_sides_of_one_trade_are_two_fills() -> None:
     both = fills(driver.outputs)
     assert [fill.trade_id for fill in both] == ["t1", "t1"]
     assert len({fill.fill_id for fill in both}) == 2
+
+
+def test_configuration_that_is_not_for_execution_is_passed_over() -> None:
+    driver = ready()
+    before = driver.dumped()
+    trigger = Trigger(
+        trigger="sma",
+        implementation="sma_cross",
+        universe="all",
+        instruments=("SPY.ARCA",),
+        interval_ns=60,
+        parameters={},
+        is_enabled=True,
+        version=1,
+    )
+    assert driver.step(trigger) == []
+    assert driver.dumped() == before
+
+
+def test_a_used_approval_is_held_when_its_order_is_long_forgotten() -> None:
+    driver = ready()
+    driver.step(approved(order()))
+    state = replace(driver.state, orders={}, ended={}, parents={})
+    assert doubts.is_held(state, "approval-o1")
+    assert not doubts.is_held(replace(state, used={}), "approval-o1")
+    assert not doubts.is_held(state, "approval-o2")

@@ -422,3 +422,8 @@ def test_an_overlay_that_makes_no_sense_is_not_taken(record: RiskOverlay) -> Non
 def test_an_overlay_of_a_limit_with_a_sign_may_be_negative() -> None:
     world = desk()
     assert world.tell(overlay("-0.5", field=sorted(SIGNED)[0])) == []
+
+
+def test_what_has_no_bars_at_all_has_no_correlation() -> None:
+    world = desk()
+    assert Gathered().correlation(world.state, SPY, EWG) is None

@@ -364,9 +364,7 @@ def after_fill(state: ExecutionState, fill: Fill) -> ExecutionState:
 
 def after_account_event(state: ExecutionState, record: AccountEvent) -> ExecutionState:
     """The book after an event of our own."""
-    book = state.external.books.get(record.account_id)
-    if book is None:
-        return state
+    book = state.external.books[record.account_id]
     match record:
         case VenueDrift():
             return _with_book(state, record.account_id, _drifted(book, record))

@@ -137,11 +137,9 @@ def answered(state: RiskState, denial: Denial) -> None:
 def look(state: RiskState, now_ns: int) -> None:
     """Forgets the rushes that are over."""
     for key in due(state, now_ns):
-        rush = state.rushes[key]
-        if not rush.waiting and now_ns // WINDOW_NS > rush.window + WINDOWS:
+        # It was answered a second ago: no window of it counts any more.
+        if not state.rushes[key].waiting:
             del state.rushes[key]
-        elif not rush.waiting:
-            rush.first_ns = now_ns
 
 
 def due(state: RiskState, now_ns: int) -> list[str]:
