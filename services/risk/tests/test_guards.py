@@ -34,9 +34,6 @@ from tapeline.contracts.config import RiskOverlay
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import ApprovedOrder, OrderStatus, OrderType, Side, TimeInForce
 from tapeline.contracts.risk import Denial, DenialCode, LimitWarning, TradingState
-from tapeline.risk.appraisal import worth_of
-from tapeline.risk.in_force import Gathered
-from tapeline.risk.worth import rate_mark, unit_of
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -790,56 +787,3 @@ def test_figures_that_no_order_can_have_are_answered_like_any_other() -> None:
         for price in (1e-9, 100.0, 1e15):
             world = desk(mandate(allows_short=True), marks=[mark(price=price)])
             assert len(world.tell(asked)) in (1, 2), index
-
-
-@pytest.mark.parametrize("price", [50.0005, 50.0000005])
-def test_the_last_of_the_equity_still_counts(price: float) -> None:
-    # 2,000 held at 100 with -100,000 of cash: NAV is 1, and a thousandth of that.
-    world = desk(wide(daily_loss_max=D(1), drawdown_max=D(1)))
-    world.hold("2000")
-    world.tell(mark(price=price))
-    refused(world, order(BUY, "10"), DenialCode.POSITION_LIMIT)
-
-
-@pytest.mark.parametrize(
-    ("levels", "measured"),
-    [({"take_profit_price": D("125.5")}, "0.255"), ({"stop_loss_price": D("70.5")}, "0.295")],
-)
-def test_a_level_too_far_away_says_how_far(levels: dict[str, Decimal], measured: str) -> None:
-    denial = refused(desk(), decision(**levels), DenialCode.PROTECTIVE_LEVEL)
-    assert figures(denial) == (D(measured), D("0.20"))
-
-
-def test_an_order_of_another_account_is_not_this_account_s_to_amend_or_cancel() -> None:
-    world = desk()
-    world.tell(account("PAPER-2"), mandate("PAPER-2"), group("theirs", account_id="PAPER-2"))
-    name = world.approved(order(BUY, "10")).order.client_order_id
-    theirs = {"account_id": "PAPER-2", "group_id": "MANUAL", "client_order_id": name}
-    cancel = decision(kind=DecisionKind.CANCEL, target_weight=None, **theirs)
-    amend = decision(kind=DecisionKind.AMEND, target_weight=None, quantity=D(5), index=1, **theirs)
-    refused(world, cancel, DenialCode.ORDER_UNKNOWN)
-    refused(world, amend, DenialCode.ORDER_UNKNOWN)
-
-
-def test_no_unit_of_what_is_not_configured_or_has_no_price() -> None:
-    world = desk()
-    assert unit_of(world.state, SPY, "USD") is not None
-    assert unit_of(world.state, EWG, "USD") is None
-    assert unit_of(world.state, "QQQ.ARCA", "USD") is None
-    assert rate_mark(world.state, "EUR", "USD") is None
-    appraiser = Gathered().appraiser
-    assert appraiser.unit(world.state, "QQQ.ARCA", "USD") is None
-    assert appraiser.unit(world.state, EWG, "USD") is None
-    world.tell(mark(EWG))
-    assert appraiser.unit(world.state, EWG, "USD") == unit_of(world.state, EWG, "USD") is not None
-
-
-def test_a_line_that_is_flat_and_held_again_is_valued_again() -> None:
-    world, gathered = desk(), Gathered()
-    for quantity, gross in (("5", 500), ("-5", 0), ("3", 300)):
-        world.hold(quantity)
-        account_now = world.state.accounts[ACCOUNT]
-        worth = gathered.appraiser.worth(world.state, account_now)
-        assert worth == worth_of(world.state, account_now)
-        assert worth is not None
-        assert worth.gross == gross

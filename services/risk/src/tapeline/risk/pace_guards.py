@@ -27,10 +27,9 @@ def order_rate(question: Question) -> Refusal | None:
             continue
         count = 1 + pace.looked_at_count(_pace(question, key), question.now_ns)
         if count > limit:
-            whose = "account" if name == "order_rate_max" else "group"
             return Refusal(
                 code=DenialCode.ORDER_RATE,
-                reason=f"Too many decisions of the {whose} within a second.",
+                reason="Too many decisions within a second.",
                 measured=Decimal(count),
                 limit=limit,
             )
