@@ -30,6 +30,7 @@ from tapeline.contracts import topics
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment, PositionCorrection
 from tapeline.contracts.config import Account, AssetClass, Instrument, Venue
 from tapeline.contracts.control import ScopeKind, SetLiveSwitch, SetTradingState
+from tapeline.contracts.market import AggressorSide, TickOrigin, Trade
 from tapeline.contracts.orders import (
     Approval,
     ApprovedOrder,
@@ -192,6 +193,24 @@ class Desk:
             ],
         )
         self.producer.flush(10)
+
+    def trade(self, price: str) -> None:
+        """A tick of the run's own feed."""
+        now_ns = time.time_ns()
+        record = Trade(
+            instrument_id=INSTRUMENT,
+            feed="test",
+            feed_sequence=now_ns,
+            trade_id="",
+            price=float(price),
+            size=0.0,
+            side=AggressorSide.NONE,
+            origin=TickOrigin.EXCHANGE,
+            quality=(),
+            ts_event_ns=now_ns,
+            ts_init_ns=now_ns,
+        )
+        self.say(topics.TICKS, record, INSTRUMENT)
 
     def live(self, is_on: bool) -> None:
         """The account's signed switch."""

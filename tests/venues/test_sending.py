@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,18 @@ def test_a_shadow_run_does_everything_but_the_send(
     tmp_path: Path, kafka_bootstrap: str, postgres_url: str, venue: AdverseVenue
 ) -> None:
     with desk(tmp_path, kafka_bootstrap, postgres_url, venue, mode=Mode.SHADOW) as run:
-        run.start()
-        run.approve("o1")
+        process = run.start()
+        run.approve("o1", "2.5")
+        run.approve("o2", limit="50")
+        run.until(lambda: all("ACCEPTED" in run.statuses(name) for name in ("o1", "o2")))
+        run.trade("100")
         run.until(lambda: "approval-o1" in run.ended())
-        assert run.updates("o1")[-1].code == "EXECUTION_SHADOW"
-        assert run.venue.ledger()["posts"] == {}
+        assert run.statuses("o1")[-1] == "FILLED"
+        run.stop(process, signal.SIGKILL)
+        run.start()
+        run.approve("o2", action=OrderAction.CANCEL, approval_id="cancel-o2", limit="50")
+        run.until(lambda: "cancel-o2" in run.ended())
+        assert run.statuses("o2")[-1] == "CANCELED"
+        assert run.folded() == run.at_risk() == {"SYNA.X": Decimal("2.5"), "USD": Decimal(99_750)}
+        ledger = run.venue.ledger()
+        assert (ledger["posts"], ledger["orders"], ledger["trades"]) == ({}, [], [])

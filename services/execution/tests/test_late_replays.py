@@ -7,6 +7,7 @@ session clock never goes back: the driver takes the later of the machine's clock
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,10 +33,35 @@ from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,
     Mode,
+    NotSent,
     ReportKind,
     VenueReport,
 )
 
+REJECTED = VenueReport(
+    report_id="report",
+    account_id="a1",
+    venue="PAPER",
+    kind=ReportKind.REJECTED,
+    client_order_id="",
+    venue_order_id="",
+    trade_id="",
+    currency="",
+    reason="closed",
+    ts_event_ns=T0,
+    ts_init_ns=T0,
+)
+NOT_SENT = NotSent(
+    report_id="not-sent",
+    account_id="a1",
+    venue="PAPER",
+    client_order_id="",
+    command_id="c",
+    code="EXECUTION_VENUE_UNAVAILABLE",
+    reason="closed",
+    ts_event_ns=T0,
+    ts_init_ns=T0,
+)
 MODES = (Mode.PAPER, Mode.SHADOW, Mode.LIVE)
 
 
@@ -48,20 +74,10 @@ def ended(driver: Driver, name: str) -> None:
     if driver.core.context.mode == Mode.PAPER.value:
         driver.step(trade(driver.now_ns + 1, 80.0))
         return
-    report = VenueReport(
-        report_id=f"report-{name}",
-        account_id="a1",
-        venue="PAPER",
-        kind=ReportKind.REJECTED,
-        client_order_id=name,
-        venue_order_id="",
-        trade_id="",
-        currency="",
-        reason="closed",
-        ts_event_ns=driver.now_ns,
-        ts_init_ns=driver.now_ns,
-    )
-    driver.step(report)
+    if driver.core.context.mode == Mode.SHADOW.value:
+        driver.step(replace(NOT_SENT, client_order_id=name))
+        return
+    driver.step(replace(REJECTED, client_order_id=name))
 
 
 def restarted(driver: Driver) -> None:

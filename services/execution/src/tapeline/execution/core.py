@@ -59,6 +59,7 @@ from tapeline.execution import (
     life_cycle,
     parents,
     scheduling,
+    shadow,
     switchboard,
 )
 from tapeline.execution import state as state_of
@@ -212,16 +213,28 @@ class ExecutionCore:
             return
         match record:
             case VenueReport():
-                self._hear(talk, record, None)
+                if shadow.hears_reports(self.context.mode):
+                    self._hear(talk, record, None)
             case VenueStatement():
                 external.stated(talk, record)
             case TradeBust():
                 external.busted(talk, record)
             case _:
-                external.not_sent(talk, record)
+                self._hear_not_sent(talk, record)
+
+    def _hear_not_sent(self, talk: Transcript, record: NotSent) -> None:
+        command = shadow.handed_over(talk.state, talk.event, self.context.mode)
+        if command is not None:
+            self._hear_paper(talk, shadow.decided(talk, self.paper, command))
+        elif not shadow.is_imitated(talk.state, record.client_order_id):
+            external.not_sent(talk, record)
 
     def _goes_outside(self, state: ExecutionState, venue: str) -> bool:
         return external.goes_outside(state, self.context.mode, venue)
+
+    def _leaves(self, state: ExecutionState, command: VenueCommand) -> bool:
+        is_imitated = shadow.is_imitated(state, command.client_order_id)
+        return self._goes_outside(state, command.venue) and not is_imitated
 
     def _on_approved(self, talk: Transcript, state: ExecutionState) -> None:
         approved: ApprovedOrder = talk.event.record
@@ -383,7 +396,7 @@ class ExecutionCore:
         if parent is not None and parent.approval_id == approved.approval.approval_id:
             correlation_id, cause = parent.correlation_id, parent.approval_id
         event_id = talk.update(replace(update, command=command), correlation_id, cause)
-        if self._goes_outside(talk.state, command.venue):
+        if self._leaves(talk.state, command):
             return
         self._hear_paper(talk, self.paper.decide(paper, command, talk.session_ns), event_id)
 
@@ -415,7 +428,7 @@ class ExecutionCore:
                 return halting.after(state, record, board)
             case SetLiveSwitch():
                 return self._after_live_switch(state, event)
-            case VenueStatement() | TradeBust():
+            case VenueStatement() | TradeBust() | NotSent():
                 return self._after_outside(state, event)
             case TimerFired():
                 state = bookkeeping.housekept(state, record.ts_event_ns)
@@ -438,9 +451,11 @@ class ExecutionCore:
         return external.switched(state, record.scope_id, record.is_on)
 
     def _after_outside(self, state: ExecutionState, event: Input) -> ExecutionState:
-        record: VenueStatement | TradeBust = event.record
+        record: VenueStatement | TradeBust | NotSent = event.record
         if not self._goes_outside(state, record.venue):
             return state
+        if isinstance(record, NotSent):
+            return shadow.evolved(state, self.paper, event, self.context.mode)
         if isinstance(record, VenueStatement):
             return external.after_statement(state, record, event.session_ns)
         kept_until_ns = event.session_ns + self.rules.external_order_kept_ns
@@ -460,9 +475,7 @@ class ExecutionCore:
         match record:
             case OrderUpdate():
                 state = bookkeeping.updated(state, record, self.rules)
-                if record.command is not None and not self._goes_outside(
-                    state, record.command.venue
-                ):
+                if record.command is not None and not self._leaves(state, record.command):
                     paper = self.paper.evolve(state.paper, record.command)
                     state = replace(state, paper=paper)
             case Fill():

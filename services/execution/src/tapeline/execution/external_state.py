@@ -14,6 +14,8 @@ from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.orders import Mode
 
 PAPER_ADAPTER: Final = "paper"
+SHADOW: Final = "EXECUTION_SHADOW"
+"""Code with which the sender of a shadow run says that an order was ready to leave."""
 OUTSIDE_MODES: Final = (Mode.SHADOW.value, Mode.LIVE.value)
 """Modes in which a venue with another adapter is not imitated."""
 

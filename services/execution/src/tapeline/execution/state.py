@@ -89,6 +89,8 @@ class LiveOrder:
     amendment: PendingAmendment | None = None
     is_fixed: bool = False
     """the venue has rejected an amendment of it"""
+    is_imitated: bool = False
+    """it lives at the paper venue in place of its own (shadow.py)"""
     forget_ns: int = 0
     """once it has ended: kept until then, session time"""
 

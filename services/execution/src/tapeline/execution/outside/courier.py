@@ -14,6 +14,7 @@ from typing import Final
 
 from tapeline.contracts.orders import (
     CommandKind,
+    Mode,
     NotSent,
     ReportKind,
     ReportNotice,
@@ -283,6 +284,9 @@ class Courier:
         self, one: Tracked, command: VenueCommand
     ) -> Sequence[VenueReport] | None:
         """The venue's answer, or None where there is none yet."""
+        if self.check.mode == Mode.SHADOW.value:
+            # Nothing left that could be changed; what is canceled meanwhile does not leave.
+            return None
         try:
             link = self.links.of(self.watching.world, command.venue)
             if command.is_amendment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any, Final
+from typing import Any
 
 from tapeline.contracts import topics
 from tapeline.contracts.config import Account, Instrument, Venue
@@ -19,12 +19,11 @@ from tapeline.contracts.risk import TradingState
 from tapeline.contracts.system import Watermark
 from tapeline.execution import switchboard
 from tapeline.execution.admission import Code, Refusal
+from tapeline.execution.external_state import SHADOW
 from tapeline.execution.last_look import difference
 from tapeline.execution.switchboard import CONTROL_RECORDS, Switchboard
 from tapeline.execution.venues.order_view import child_of
 from tapeline.runtime.core import Input
-
-SHADOW: Final = "EXECUTION_SHADOW"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +100,9 @@ class LastCheck:
         """Whether an order may leave now; `place` is (shard, wall nanoseconds)."""
         shard, now_ns = place
         approved = command.approved
-        if self.mode == Mode.SHADOW.value:
-            return _no(SHADOW, "A shadow run does everything but the send.")
         if now_ns >= last_moment_ns(command):
             return _no(Code.EXPIRED, "The approval expired before the order could leave.")
-        account = world.accounts.get(approved.order.account_id)
-        is_live = account is not None and account.mode is Mode.LIVE
-        if not is_live or not world.live_switches.get(approved.order.account_id, False):
+        if not self._is_shadow and not _is_live(world, approved.order.account_id):
             return _no(Code.LIVE_NOT_PERMITTED, "The account is not switched on for live.")
         if blind := self.blind_because():
             return _no(Code.TRADING_HALTED, f"The kill switch cannot be watched: {blind}.")
@@ -119,7 +114,19 @@ class LastCheck:
             return _no(code, f"Trading is {state.value} for a scope of this order.")
         if abs(now_ns - world.heartbeats_ns.get(shard, 0)) > self.heartbeat_age_ns_max:
             return _no(Code.RISK_SILENT, "Risk has not shown a sign of life for too long.")
+        if self._is_shadow:
+            return _no(SHADOW, "A shadow run does everything but the send.")
         return None
+
+    @property
+    def _is_shadow(self) -> bool:
+        return self.mode == Mode.SHADOW.value
+
+
+def _is_live(world: World, account_id: str) -> bool:
+    account = world.accounts.get(account_id)
+    is_live = account is not None and account.mode is Mode.LIVE
+    return is_live and world.live_switches.get(account_id, False)
 
 
 def last_moment_ns(command: VenueCommand) -> int:

@@ -111,7 +111,8 @@ class Sender:
     # ---- start
 
     def _resume(self, group: asyncio.TaskGroup, shard: int, intent: Intent) -> None:
-        """Takes up a command of an earlier process: by asking, never by sending."""
+        """Takes up a command of an earlier process: by asking, never by sending. A shadow run has
+        sent nothing: what became of the order is said again."""
         command = intent.command
         if command.kind is not CommandKind.SUBMIT:
             self._go(group, self.courier.change(command, shard))
@@ -124,7 +125,9 @@ class Sender:
             has_lived=intent.state is IntentState.ANSWERED,
         )
         self.courier.tracked[one.order_id] = one
-        if intent.state is IntentState.OPEN:
+        if self.mode == Mode.SHADOW.value:
+            self._go(group, self.courier.send(one, None))
+        elif intent.state is IntentState.OPEN:
             self._go(group, self._ask_after(one))
         else:
             one.settled.set()
