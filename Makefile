@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) backtest/pyproject.toml cli/pyproject.toml
+# Each has a Kafka and a PostgreSQL of its own, and reads the same jars.
+TEST_PROCESSES ?= 2
 STAMP := .venv/.installed
 CORE_TESTS := libs/accounting services/risk services/execution services/audit/tests/test_core.py services/audit/tests/test_chain.py \
 	$(wildcard services/market-data/tests/test_*core.py services/market-data/tests/test_quality.py) \
@@ -33,7 +35,7 @@ down: setup ## Stop them; the data stays
 	@$(BIN)/tapeline down
 
 test: setup ## All tests (starts its own Kafka and PostgreSQL)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 
 check: setup ## Lint, format, types, import rules, schemas fresh, manifests; no tests
 	@$(BIN)/ruff check .

@@ -1,16 +1,41 @@
-"""Fixtures that every test may use: one real Kafka and one real PostgreSQL a session, and a line
-of figures that is shown when all is over."""
+"""Fixtures that every test may use: one real Kafka and one real PostgreSQL a process, and a line
+of figures that is shown when all is over; and which tests may run beside each other."""
 
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tapeline.cli.stack.testing import kafka_bootstrap, postgres_url
 
 __all__ = ["kafka_bootstrap", "postgres_url"]
-FIGURES = pytest.StashKey[list[str]]()
+FIGURES = "figures"
+WHOLE = ("tests/chaos/", "tests/deployment/", "tests/e2e/", "tests/replay/", "tests/venues/")
+"""folders whose tests start whole systems"""
+
+
+class Apart(LoadScopeScheduling):  # type: ignore[misc]
+    """Where several processes share the tests: never two whole systems beside each other.
+
+    Of the others a file stays in one process, so that its fixtures are made once.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "whole" if file.startswith(WHOLE) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Apart:
+    """Of `pytest -n`."""
+    return Apart(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole systems take longest and begin first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE))
 
 
 @pytest.fixture(autouse=True)
@@ -22,22 +47,27 @@ def signal_mask() -> Iterator[None]:
 
 
 @pytest.fixture
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Prints a line of figures, and again at the end of the session."""
 
     def told(line: str) -> None:
         sys.stdout.write(f"\n{line}\n")
-        pytestconfig.stash.setdefault(FIGURES, []).append(line)
+        record_property(FIGURES, line)
 
     return told
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the oracles found, with the seeds that repeat it."""
-    lines = config.stash.get(FIGURES, [])
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    lines = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == FIGURES
+    ]
     if lines:
         terminalreporter.section("figures")
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(str(line))

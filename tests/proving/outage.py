@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from proving.dealing import Dealer
-from proving.oracle import JUDGED, Damage, examine
+from proving.oracle import JUDGED, Damage, examine, of
 from proving.reading import Seen, committed
 from tapeline.cli.session import Session
 from tapeline.cli.stack.supervisor import Exit
@@ -187,6 +187,7 @@ class Outage:
         self._not_ready_s = self.watch.not_ready_after_s(began_s)
         self.dealer.stop()
         self.attend(self._is_answered, 120.0)
+        self.attend(self._is_taken_up, 120.0)
         self.attend(self.audited, 120.0)
         self._audit_s = clock.monotonic_s() - ended_s
         self._grown = self.watch.growth_mb(looks)
@@ -210,6 +211,15 @@ class Outage:
         answered = {*answers(found)}
         taken = [item for item in self.dealer.dealt.values() if item.acknowledged_ns]
         return all(item.decision_id in answered for item in taken)
+
+    def _is_taken_up(self) -> bool:
+        """Execution has said something about every approval: it is back as well."""
+        found = asyncio.run(
+            committed(self.settings, (topics.APPROVED_ORDERS, topics.ORDER_UPDATES))
+        )
+        said = {item.record.approval_id for item in of(found[topics.ORDER_UPDATES], OrderUpdate)}
+        approvals = of(found[topics.APPROVED_ORDERS], ApprovedOrder)
+        return all(item.record.approval.approval_id in said for item in approvals)
 
     def figures(self, decision_age_ns_max: int, held_open: Collection[str]) -> Figures:
         """What is on the topics now; the services have ended."""
