@@ -177,13 +177,32 @@ class LogReader:
         try:
             while open_places:
                 if clock.monotonic_s() > deadline:
-                    where = ", ".join(f"{topic}-{number}" for topic, number in open_places)
-                    raise LogUnavailable(f"reading {where} took over {TIMEOUT_S:.0f} s")
+                    raise self._too_slow(consumer, open_places)
                 for message in consumer.consume(2000, 0.05):
                     self._take(message, found, open_places)
         finally:
             consumer.close()
         return found
+
+    def _too_slow(
+        self, consumer: Consumer, open_places: Mapping[TopicPartition, int]
+    ) -> LogUnavailable:
+        """Says where reading stands, and whether an undecided transaction is in its way."""
+        places = [KafkaPlace(self._prefix + topic, number) for topic, number in open_places]
+        request = {place: OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+        stable = self._admin.list_offsets(
+            request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+        )
+        decided = {
+            (place.topic, place.partition): future.result().offset
+            for place, future in stable.items()
+        }
+        lines = [
+            f"{place.topic}-{place.partition} at {place.offset} of {end}, "
+            f"decided up to {decided[place.topic, place.partition]}"
+            for place, end in zip(consumer.position(places), open_places.values(), strict=True)
+        ]
+        return LogUnavailable(f"reading took over {TIMEOUT_S:.0f} s: " + "; ".join(lines))
 
     def _take(
         self,
