@@ -53,9 +53,11 @@ def exchange_class() -> Any:
 def exchange() -> Iterator[str]:
     """An exchange on which somebody trades ten times a second; gives host and port."""
 
+    is_over = threading.Event()
+
     class Market(exchange_class()):  # type: ignore[misc]
         async def _follow(self, socket: Any) -> None:
-            while not socket.closed:
+            while not is_over.is_set():
                 number = len(self.trades)
                 self.trades.append(
                     {
@@ -79,6 +81,8 @@ def exchange() -> Iterator[str]:
     try:
         yield market.url
     finally:
+        # A subscriber that has gone is not noticed by who only sends to it.
+        is_over.set()
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(70)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
