@@ -285,3 +285,32 @@ def test_a_signal_that_comes_too_early_is_not_lost(tmp_path: Path) -> None:
         assert process.wait(LIMIT_S) == 0
     (item,) = json.loads((tmp_path / "latched-risk-0.json").read_text())
     assert LocalTrip.from_avro(item).scope is ScopeKind.ALL
+
+
+ASLEEP = """
+import sys
+from pathlib import Path
+from tapeline.runtime.trip_watch import TripWatch
+watch = TripWatch(Path(sys.argv[1]), "risk-0", ["risk/0"])
+watch.start()
+print("watches", flush=True)
+sys.stdin.readline()
+print(len(watch.open_trips()), flush=True)
+"""
+
+
+def test_a_process_that_was_asleep_halts_nothing_by_itself(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ASLEEP, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "watches\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.stdout.read() == "0\n"

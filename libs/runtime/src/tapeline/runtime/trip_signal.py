@@ -4,7 +4,6 @@ has not begun to listen yet, and waits until a thread of its own fetches it."""
 from __future__ import annotations
 
 import signal
-import sys
 from typing import Final
 
 SIGNAL: Final = signal.SIGUSR1
@@ -15,12 +14,10 @@ def block() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (SIGNAL,))
 
 
-def wait(seconds_max: float) -> int | None:
-    """Blocks the calling thread until the signal comes, its number then; None after that time.
+def wait() -> int:
+    """Blocks the calling thread until the signal comes; every other one must have it blocked.
 
-    Every other thread must have it blocked.
+    Without a bound: Python's `sigtimedwait` makes up a signal where a stop of the process
+    (SIGSTOP, SIGCONT) outlasts the bound.
     """
-    if sys.platform == "darwin":  # knows no bound
-        return int(signal.sigwait((SIGNAL,)))
-    found = signal.sigtimedwait((SIGNAL,), seconds_max)
-    return None if found is None else int(found.si_signo)
+    return int(signal.sigwait((SIGNAL,)))

@@ -29,7 +29,6 @@ from tapeline.runtime.trips import Latch, halt_files, signal_trip, trip_of_file
 
 State = TypeVar("State")
 POLL_S: Final = 0.05
-LISTEN_S: Final = 1.0
 IN_FLIGHT_S: Final = 0.2
 """how long a transaction that was begun before a trip may still take to leave"""
 log = get_logger(__name__)
@@ -90,7 +89,7 @@ class TripWatch:
         threading.Thread(target=self._watch, name="switch-file", daemon=True).start()
 
     def stop(self) -> None:
-        """Ends the watch over folder and signal; what was pulled stays pulled."""
+        """Ends the watch over the folder; what was pulled stays pulled."""
         self._stopping.set()
 
     # ---- what senders ask
@@ -184,10 +183,8 @@ class TripWatch:
                 self._see(f"the watch fails: {error!r}")
 
     def _listen(self) -> None:
-        while not self._stopping.is_set():
-            number = trip_signal.wait(LISTEN_S)
-            if number is None:
-                continue
+        while True:
+            number = trip_signal.wait()
             with suppress(Exception):  # such as a log that cannot be written; the next one counts
                 self.pull(signal_trip(number, self._clock.wall_ns(), f"{self.name}/{os.getpid()}"))
 
