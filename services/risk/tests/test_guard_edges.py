@@ -16,6 +16,7 @@ from risk_samples import (
     account,
     decision,
     desk,
+    fill_of,
     group,
     instrument,
     mandate,
@@ -176,3 +177,18 @@ def test_where_an_account_is_or_may_come_to_be(
         own = Reserve(buying=buying, selling=selling)
         held = replace(held, reserves={SPY: {GROUP: own}})
     assert _directions(held, SPY) == signs
+
+
+def test_what_is_filled_to_the_last_unit_is_neither_canceled_nor_amended() -> None:
+    world = desk()
+    first = world.approved(order(BUY, "10"))
+    name = first.order.client_order_id
+    world.tell(fill_of(first, "9", "100"))
+    cancel = {"kind": DecisionKind.CANCEL, "target_weight": None, "client_order_id": name}
+    world.approved(decision(**cancel, index=1))
+    # Its end is still on the way.
+    world.tell(fill_of(first, "1", "100", 1))
+    assert first.approval.approval_id in world.state.open_orders
+    refused(world, decision(**cancel, index=2), DenialCode.ORDER_UNKNOWN)
+    amend = {**cancel, "kind": DecisionKind.AMEND, "quantity": D(20)}
+    refused(world, decision(**amend, index=3), DenialCode.ORDER_UNKNOWN)

@@ -37,7 +37,7 @@ def _round_time(time_ns: int) -> int:
     return -(-time_ns // HOUSEKEEPING_NS) * HOUSEKEEPING_NS
 
 
-def config_fault(state: ExecutionState, record: object) -> str:
+def config_fault(state: ExecutionState, record: Instrument | Account | Venue) -> str:
     """Why a config record is not taken, or empty."""
     known: Instrument | Account | Venue | None = None
     if isinstance(record, Instrument):
@@ -46,10 +46,8 @@ def config_fault(state: ExecutionState, record: object) -> str:
         known = state.instruments.get(record.instrument_id)
     elif isinstance(record, Account):
         known = state.accounts.get(record.account_id)
-    elif isinstance(record, Venue):
-        known = state.venues.get(record.venue)
     else:
-        return ""
+        known = state.venues.get(record.venue)
     if known is not None and record.version < known.version:
         return f"version {record.version} is older than {known.version}"
     return ""
