@@ -77,6 +77,8 @@ class Server:
     requests_in_ban: int = 0
     posts: dict[str, int] = field(default_factory=dict)
     """POSTs of an order by client_order_id, whatever became of them"""
+    posted_ns: dict[str, int] = field(default_factory=dict)
+    """when the last of them came, nanoseconds UTC"""
     told: dict[str, int] = field(default_factory=dict)
     """faults that struck, by name"""
     streams: list[tuple[str, asyncio.Queue[dict[str, Any]]]] = field(default_factory=list)
@@ -98,6 +100,7 @@ class Server:
         body = await request.json()
         name = body["client_order_id"]
         self.posts[name] = self.posts.get(name, 0) + 1
+        self.posted_ns[name] = time.time_ns()
         if self.draws("throttled"):
             return self._refused(429)
         if self.draws("banned"):
@@ -334,6 +337,7 @@ class Server:
                     for name in exchange.positions
                 },
                 "posts": self.posts,
+                "posted_ns": self.posted_ns,
                 "told": self.told,
                 "requests_in_ban": self.requests_in_ban,
                 "answering": self.answering,
