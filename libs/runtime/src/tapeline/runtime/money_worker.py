@@ -125,19 +125,18 @@ class ShardWorker(threading.Thread, Generic[State]):
             self._on_end()
 
     def _turn(self) -> None:
-        self._settle()
-        records = self._fetched()
+        records = self._fetched(WAIT_S)
         if self.gate is not None:
             self._step_slices(self.gate, records)
         else:
-            self._step_live(records)
+            self._turn_live(records)
         self.last_progress_s = clock.monotonic_s()
 
-    def _fetched(self) -> dict[TopicPartition, list[Raw]]:
+    def _fetched(self, wait_s: float) -> dict[TopicPartition, list[Raw]]:
         """What has come since the last turn and was not stepped before."""
         groups: list[Sequence[Fetched]] = []
         try:
-            groups.append(self.inbox.get(timeout=WAIT_S))
+            groups.append(self.inbox.get(timeout=wait_s))
             while True:
                 groups.append(self.inbox.get_nowait())
         except queue.Empty:
@@ -169,15 +168,23 @@ class ShardWorker(threading.Thread, Generic[State]):
             self._settle()
             self._commit(with_snapshot=self._snapshot_is_due() or batch.is_final)
 
+    def _turn_live(self, records: Mapping[TopicPartition, Sequence[Raw]]) -> None:
+        self._step_live(records)
+        is_pulse_due = clock.monotonic_s() - self._last_pulse_s >= PULSE_S
+        if not self.shard.pending.outputs and not is_pulse_due:
+            return
+        # What comes before the broker is ready for another transaction goes with this one.
+        while (pause_s := self._settling_s()) > 0:
+            if further := self._fetched(pause_s):
+                self._step_live(further)
+        self._commit(with_snapshot=self._snapshot_is_due())
+
     def _step_live(self, records: Mapping[TopicPartition, Sequence[Raw]]) -> None:
-        now_s = clock.monotonic_s()
         session_ns = max(clock.wall_ns(), self.shard.session_ns)
         due_ns = self.shard.core.next_due_ns(self.shard.state)
         local = self._local()
         if records or local or (due_ns is not None and due_ns <= session_ns):
             self._step(Batch(session_ns, records, local=local))
-        if self.shard.pending.outputs or now_s - self._last_pulse_s >= PULSE_S:
-            self._commit(with_snapshot=self._snapshot_is_due())
 
     def _local(self) -> Sequence[Any]:
         return () if self.trips is None else self.trips.take()
@@ -208,10 +215,12 @@ class ShardWorker(threading.Thread, Generic[State]):
             ts_init_ns=now_ns,
         )
 
+    def _settling_s(self) -> float:
+        """How long the broker may still need before it is ready for another transaction."""
+        return self._last_commit_s + SETTLE_S - clock.monotonic_s()
+
     def _settle(self) -> None:
-        """Waits until the broker is ready for another transaction."""
-        pause_s = self._last_commit_s + SETTLE_S - clock.monotonic_s()
-        if pause_s > 0:
+        if (pause_s := self._settling_s()) > 0:
             time.sleep(pause_s)
 
     def _commit(self, *, with_snapshot: bool) -> None:
