@@ -11,13 +11,14 @@ import copier
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import sample
 
 from tapeline.contracts import topics
 from tapeline.contracts.system import Consumed, Snapshot
 from tapeline.runtime.codec import Decoder, encode
 from tapeline.runtime.core import Context
 from tapeline.runtime.intake import CriticalUndecodable, Intake
-from tapeline.runtime.log import Message, Raw, TopicPartition
+from tapeline.runtime.log import Message, Raw, TopicPartition, values_digest
 from tapeline.runtime.log_reader import slicer
 from tapeline.runtime.replay import ShardReplay, follow
 from tapeline.runtime.shard import Batch, JournalError, Shard
@@ -242,6 +243,27 @@ def test_live_partitions_merge_by_append_time_and_are_never_reordered() -> None:
         (topics.DECISIONS, 0),
         (topics.DECISIONS, 1),
     ]
+
+
+def test_live_what_is_first_comes_before_what_was_stored_earlier() -> None:
+    shard = new_shard()
+    records = {
+        (topics.CONFIG, 0): [
+            raw(topics.CONFIG, 0, sample("tapeline.config.Instrument"), append_ms=9)
+        ],
+        (topics.MARKS, 0): [raw(topics.MARKS, 0, copier.mark(1.0, 1), append_ms=5)],
+    }
+    order = [event.topic for event in shard.ordered(Batch(1, records), None)]
+    assert order == [topics.CONFIG, topics.MARKS]
+
+
+def test_a_digest_of_values_is_over_each_with_its_length() -> None:
+    values = [None, *(bytes([1]) * size for size in (*range(3), 1022, 1023, 1024, 1025, 70_000))]
+    whole = hashlib.sha256()
+    for value in values:
+        whole.update(len(value or b"").to_bytes(4, "big") + (value or b""))
+    raws = [Raw("ticks", 0, offset, 0, b"", value) for offset, value in enumerate(values)]
+    assert values_digest(raws) == whole.digest()[:16]
 
 
 def test_slices_are_sorted_by_event_time_then_writer() -> None:
