@@ -159,6 +159,10 @@ class Outbox:
             lost = ClientLost.because(f"{self._name} gets no acknowledgement", error)
             sending.failure = lost
             raise lost from error
+        except asyncio.CancelledError:
+            # Whoever asks again is not cancelled, and must not take these for acknowledged.
+            sending.failure = ClientLost.because(f"{self._name} did not wait for acknowledgement")
+            raise
         finally:
             sending.abandon()
         for topic, count in sending.counts.items():
