@@ -41,6 +41,7 @@ from repository import ROOT
 CACHE: Final = ROOT / ".tapeline" / "mutation"
 EXCLUSIONS: Final = ROOT / "tools" / "mutation_exclusions.toml"
 EXCLUDED_SHARE_MAX: Final = 0.05
+RUN: Final = os.getpid()
 FAST: Final = "TAPELINE_TEST_MUTATION_FAST"
 """set: leaves the tests of hypothesis out, for a first look"""
 UNITS: Final = "not slow and not kafka and not postgres and not data"
@@ -138,7 +139,28 @@ def by_import(mutant: Mutant, tests: Sequence[str]) -> int:
     """Tests with the whole module imported from the changed source; for constants and tables."""
     compiled = compile(mutant.source, str(ROOT / mutant.path), "exec")
     sys.meta_path.insert(0, MutantFinder(module_of(mutant.path), ROOT / mutant.path, compiled))
-    return run_tests(tests, [])
+    return run_tests(tests, [Nearest(mutant.path, reached_by(tests))])
+
+
+class Nearest:
+    """Leaves those tests that come to a file, the quickest first; all, where that is not known."""
+
+    def __init__(self, path: str, place: Path) -> None:
+        self._path = str(ROOT / path)
+        self._place = place
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """pytest's hook."""
+        if self._place.exists():
+            reached = reaching.noted(items, self._place)
+            assert reached is not None
+            items[:] = reached.items_at(items, self._path) or items
+
+
+def reached_by(tests: Sequence[str]) -> Path:
+    """Where this run notes what its tests come to."""
+    name = hashlib.sha256("/".join(tests).encode()).hexdigest()[:12]
+    return CACHE / f"reached-{RUN}-{name}"
 
 
 def run_tests(tests: Sequence[str], plugins: list[object]) -> int:
@@ -199,10 +221,15 @@ class Bench:
     the tests that come to that function, the quickest first."""
 
     def __init__(
-        self, path: str, mutants: Sequence[tuple[Mutant, str, CodeType]], told: IO[str]
+        self,
+        path: str,
+        mutants: Sequence[tuple[Mutant, str, CodeType]],
+        place: Path,
+        told: IO[str],
     ) -> None:
         self._path = str(ROOT / path)
         self._mutants = mutants
+        self._place = place
         self._told = told
 
     def pytest_runtestloop(self, session: Any) -> bool:
@@ -210,7 +237,7 @@ class Bench:
         items = list(session.items)
         if os.environ.get(FAST):
             items = [item for item in items if not _searches(item)]
-        reached = reaching.noted(items, self._path)
+        reached = reaching.noted(items, self._place)
         self._tell(bool(items) and reached is not None)
         if reached is None:
             return True
@@ -218,7 +245,7 @@ class Bench:
         for _, name, code in self._mutants:
             live = functions.get((name, code.co_firstlineno), [])
             assert live, f"{name} is not in memory"
-            chosen = reached.items_at(items, name)
+            chosen = reached.items_at(items, self._path, name)
             self._tell(
                 not passes(
                     lambda code=code, live=live, chosen=chosen: _run_changed(chosen, live, code)  # type: ignore[misc]
@@ -343,10 +370,11 @@ def tried(mutants: Sequence[Mutant], tests: Sequence[str]) -> Iterator[tuple[Mut
     path = mutants[0].path
     source = (ROOT / path).read_text()
     within = [(one, changed_function(one, source)) for one in mutants]
+    # These first: they note what the tests come to.
+    yield from exchanged(path, tests, [(one, *found) for one, found in within if found])
     for mutant, found in within:
         if found is None:
             yield mutant, not passes(lambda mutant=mutant: by_import(mutant, tests))  # type: ignore[misc]
-    yield from exchanged(path, tests, [(one, *found) for one, found in within if found])
 
 
 def exchanged(
@@ -362,7 +390,7 @@ def exchanged(
         os.close(reader)
         try:
             with os.fdopen(writer, "w") as told:
-                run_tests(tests, [Bench(path, mutants, told)])
+                run_tests(tests, [Bench(path, mutants, reached_by(tests), told)])
         finally:
             os._exit(0)
     os.close(writer)
@@ -439,7 +467,11 @@ def main() -> int:
         file=options.file, share=options.share, seed=options.seed, is_again=options.again
     )
     chosen = [group for group in GROUPS if options.group in group.name]
-    results = [(group, run_group(group, choice)) for group in chosen]
+    try:
+        results = [(group, run_group(group, choice)) for group in chosen]
+    finally:
+        for place in CACHE.glob(f"reached-{RUN}-*"):
+            place.unlink()
     print()
     is_good = [report(group, scores) for group, scores in results]
     return 0 if all(is_good) else 1

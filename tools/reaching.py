@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final
 
@@ -23,40 +22,47 @@ LIMIT_S: Final = 120
 """for the tests of one mutant"""
 NOTING_LIMIT_S: Final = 1200
 WITHIN: Final = ".<locals>"
+OURS: Final = "/src/tapeline/"
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
     """What each test came to, and how long it took."""
 
-    functions: dict[str, list[str]]
-    """test -> qualified names of the functions"""
+    functions: dict[str, dict[str, list[str]]]
+    """test -> file -> qualified names of its functions"""
     seconds: dict[str, float]
 
-    def items_at(self, items: Sequence[Any], name: str) -> list[Any]:
-        """The tests that come to a function, the quickest first."""
-        chosen = [item for item in items if name in self.functions[item.nodeid]]
+    def items_at(self, items: Sequence[Any], path: str, name: str = "") -> list[Any]:
+        """The tests that come to a function, or to any of a file, the quickest first."""
+        chosen = [item for item in items if self._is_at(item.nodeid, path, name)]
         return sorted(chosen, key=lambda item: self.seconds[item.nodeid])
 
-
-def noted(items: Sequence[Any], path: str) -> Reached | None:
-    """Runs the tests once, in a child, and notes what they come to; None if one of them fails."""
-    with TemporaryDirectory() as folder:
-        place = Path(folder) / "reached.json"
-        if not passes(lambda: _note(items, path, place), NOTING_LIMIT_S):
-            return None
-        return Reached(**json.loads(place.read_text()))
+    def _is_at(self, test: str, path: str, name: str) -> bool:
+        names = self.functions.get(test, {}).get(path, [])
+        return name in names if name else bool(names)
 
 
-def _note(items: Sequence[Any], path: str, place: Path) -> int:
-    functions: dict[str, list[str]] = {}
+def noted(items: Sequence[Any], place: Path) -> Reached | None:
+    """What the tests come to, from `place` or by one run in a child; None if one of them fails."""
+    if not place.exists() and not passes(lambda: _note(items, place), NOTING_LIMIT_S):
+        return None
+    return Reached(**json.loads(place.read_text()))
+
+
+def _note(items: Sequence[Any], place: Path) -> int:
+    functions: dict[str, dict[str, list[str]]] = {}
     seconds: dict[str, float] = {}
     for item in items:
-        found: dict[str, None] = {}
+        found: dict[str, dict[str, None]] = {}
 
-        def look(frame: FrameType, event: str, _: Any, found: dict[str, None] = found) -> None:
-            if event == "call" and frame.f_code.co_filename == path:
-                found[frame.f_code.co_qualname.split(WITHIN)[0]] = None
+        def look(
+            frame: FrameType, event: str, _: Any, found: dict[str, dict[str, None]] = found
+        ) -> None:
+            path = frame.f_code.co_filename
+            if event == "call" and OURS in path:
+                name = frame.f_code.co_qualname.split(WITHIN)[0]
+                found.setdefault(path, {})[name] = None
 
         started_s = time.monotonic()
         threading.setprofile(look)
@@ -68,7 +74,8 @@ def _note(items: Sequence[Any], path: str, place: Path) -> int:
             threading.setprofile(None)
         if code:
             return code
-        functions[item.nodeid], seconds[item.nodeid] = list(found), time.monotonic() - started_s
+        functions[item.nodeid] = {path: list(names) for path, names in found.items()}
+        seconds[item.nodeid] = time.monotonic() - started_s
     place.write_text(json.dumps({"functions": functions, "seconds": seconds}))
     return 0
 
