@@ -540,3 +540,13 @@ def test_a_bust_of_an_order_that_has_ended_keeps_its_late_fill_out() -> None:
     assert "o1" in driver.state.ended
     assert step_all(driver, bust("t2", "4"), fill("t2", "4")) == []
     assert "t2" in driver.state.ended["o1"].trade_ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity"), [(ReportKind.FILLED, "critical"), (ReportKind.CANCELED, "warning")]
+)
+def test_a_fill_of_an_order_nobody_knows_is_worse_than_other_news(
+    kind: ReportKind, severity: str
+) -> None:
+    (incident,) = incidents(outside().step(fill("t1", "1", kind=kind)))
+    assert (incident.code, incident.severity) == ("VENUE_REPORTS_UNKNOWN_ORDER", severity)
