@@ -24,7 +24,7 @@ def test_the_rules_are_those_that_are_documented() -> None:
     assert venue_truth.ENTRY_KEPT_NS == DAY
 
 
-@pytest.mark.parametrize(("count", "is_taken"), [(1, True), (100, True), (101, False)])
+@pytest.mark.parametrize(("count", "is_taken"), [(0, False), (1, True), (100, True), (101, False)])
 def test_a_schedule_has_so_many_sends(count: int, is_taken: bool) -> None:
     approved = sliced(order(quantity=dec(count)), ["1"] * count)
     assert (schedules.fault(approved) == "") == is_taken
