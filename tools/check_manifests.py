@@ -20,7 +20,7 @@ from pod_rules import pod_problems, pods
 from repository import ROOT
 
 K8S = ROOT / "k8s"
-OVERLAYS = ("dev", "paper")
+OVERLAYS = ("dev", "paper", "shadow")
 
 
 class BuildFailed(Exception):
@@ -66,7 +66,13 @@ def unlisted() -> list[str]:
 
 def main() -> int:
     """Command line."""
-    problems = [*stale(), *unlisted(), *compose_problems(ROOT / "compose.yaml")]
+    compose = ROOT / "compose.yaml"
+    problems = [
+        *stale(),
+        *unlisted(),
+        *compose_problems(compose),
+        *compose_problems(compose, ROOT / "compose.shadow.yaml"),
+    ]
     present = {path.name for path in (K8S / "overlays").iterdir() if path.is_dir()}
     if present != set(OVERLAYS):
         problems.append(f"overlays checked are {OVERLAYS}, those there {sorted(present)}")

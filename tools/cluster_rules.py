@@ -8,12 +8,13 @@ from typing import Any
 
 from pod_rules import Document, Pod, environment_of, pods
 
+from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.runtime.topology import Topology
 
 MONEY_PATH = ("execution", "risk")
 SINGLE = ("feed", "audit", "group-committee", "group-trend")
 """Components of which there is one: a second would play the same again."""
-MAY_REACH_DATABASE = {"audit", "execution", "prepare"}
+MAY_REACH_DATABASE = {"audit", "prepare"}
 MAY_REACH_PUBLIC = {"feed"}
 MAY_REACH_MODEL = {"group-committee"}
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
@@ -103,6 +104,11 @@ def scale_problems(documents: Sequence[Document]) -> Iterator[str]:
 
 def policy_problems(documents: Sequence[Document]) -> Iterator[str]:
     """All is denied first; then each pod reaches what it needs and no more."""
+    maps = {
+        one["metadata"]["name"]: one.get("data", {})
+        for one in documents
+        if one["kind"] == "ConfigMap"
+    }
     policies = [one["spec"] for one in documents if one["kind"] == "NetworkPolicy"]
     if not any(_denies_all(policy) for policy in policies):
         yield "no policy denies everything first"
@@ -112,11 +118,9 @@ def policy_problems(documents: Sequence[Document]) -> Iterator[str]:
     for pod in pods(documents):
         own = [policy for policy in policies if _selects(policy["podSelector"], pod.labels)]
         reached = [rule for policy in own for rule in policy.get("egress") or []]
-        component = pod.labels.get(COMPONENT, "")
-        name = pod.labels.get(NAME, "")
         if any("to" not in rule or "ports" not in rule for rule in reached):
             yield f"{pod.name} reaches every address or port"
-        yield from _reach_problems(pod.name, name, component, reached)
+        yield from _reach_problems(pod, reached, is_outside=_reaches_venues(pod, maps))
         yield from _needs_problems(pod, reached)
 
 
@@ -125,20 +129,27 @@ def _denies_all(policy: Document) -> bool:
     return policy["podSelector"] == {} and both and not {"ingress", "egress"} & set(policy)
 
 
-def _reach_problems(pod: str, name: str, component: str, reached: list[Document]) -> Iterator[str]:
+def _reaches_venues(pod: Pod, maps: dict[str, dict[str, str]]) -> bool:
+    """Whether it is execution in a mode in which orders leave for external venues."""
+    mode = environment_of(pod.spec["containers"][0], maps).get("TAPELINE_MODE", "PAPER")
+    return pod.labels.get(NAME) == "execution" and mode in OUTSIDE_MODES
+
+
+def _reach_problems(pod: Pod, reached: list[Document], *, is_outside: bool) -> Iterator[str]:
+    name, component = pod.labels.get(NAME, ""), pod.labels.get(COMPONENT, "")
     peers = [(peer, rule) for rule in reached for peer in rule.get("to", [])]
     ports = {port["port"] for _, rule in peers for port in rule.get("ports", [])}
-    if 5432 in ports and name not in MAY_REACH_DATABASE:
-        yield f"{pod} reaches the database"
+    if 5432 in ports and name not in MAY_REACH_DATABASE and not is_outside:
+        yield f"{pod.name} reaches the database"
     if 8095 in ports and component not in MAY_REACH_MODEL:
-        yield f"{pod} reaches the model"
+        yield f"{pod.name} reaches the model"
     for peer, _ in peers:
         block = peer.get("ipBlock", {})
         if block.get("cidr") == "0.0.0.0/0":
-            if component not in MAY_REACH_PUBLIC:
-                yield f"{pod} reaches the public network"
+            if component not in MAY_REACH_PUBLIC and not is_outside:
+                yield f"{pod.name} reaches the public network"
             if "169.254.0.0/16" not in block.get("except", []):
-                yield f"{pod} reaches the node's metadata"
+                yield f"{pod.name} reaches the node's metadata"
 
 
 def _needs_problems(pod: Pod, reached: list[Document]) -> Iterator[str]:

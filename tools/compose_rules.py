@@ -28,9 +28,11 @@ PROCESSES = {
 }
 
 
-def compose_problems(path: Path) -> list[str]:
-    """What is wrong with the file; empty when nothing is."""
+def compose_problems(path: Path, *more: Path) -> list[str]:
+    """What is wrong with the file, and those laid over it; empty when nothing is."""
     data = yaml.safe_load(path.read_text())
+    for other in more:
+        data = _laid_over(data, yaml.safe_load(other.read_text()))
     found = []
     if set(data["services"]) != PROCESSES:
         found.append(f"the services are {sorted(set(data['services']) ^ PROCESSES)} off")
@@ -41,6 +43,20 @@ def compose_problems(path: Path) -> list[str]:
     for kind in ("volumes", "secrets", "networks"):
         found += [f"compose: {problem}" for problem in _unused(data, kind)]
     return found
+
+
+def _laid_over(below: Any, above: Any, key: str = "") -> Any:
+    """What `docker compose -f below -f above` makes of two files, as far as ours go: mappings are
+    joined, lists of mounts and secrets too, and everything else is replaced."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        names = {**below, **above}
+        return {
+            name: _laid_over(below[name], above[name], name)
+            if name in below and name in above
+            else part
+            for name, part in names.items()
+        }
+    return [*below, *above] if key in ("volumes", "secrets") else above
 
 
 def _service_problems(service: dict[str, Any], data: dict[str, Any], path: Path) -> Iterator[str]:

@@ -7,7 +7,8 @@ setting, a wrong value or a missing one is found before anything is deployed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ from tapeline.agents.llm.settings import endpoint_of
 from tapeline.agents.settings import AgentsSettings
 from tapeline.audit.settings import AuditSettings
 from tapeline.cli.prepare import PrepareSettings
+from tapeline.execution.external_state import OUTSIDE_MODES
 from tapeline.execution.settings import ExecutionSettings
 from tapeline.market_data.settings import MarketDataSettings
 from tapeline.risk.settings import RiskSettings
@@ -37,6 +39,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """What a process refuses to start without, although it has no place in the class."""
 IMAGE_DEFAULTS = {"TAPELINE_HEALTH_HOST": "0.0.0.0", "TAPELINE_HEALTH_PORT": "8080"}
+PASSFILE = re.compile(r"passfile=([^&]+)")
 THIS_FILE = __file__
 
 
@@ -48,6 +51,22 @@ def module_of(image: str, command: Sequence[str]) -> str:
     return f"tapeline.{name.replace('-', '_')}"
 
 
+def _database_problems(
+    module: str, environment: Mapping[str, str], mounted: Sequence[str]
+) -> Iterator[str]:
+    """A password that is not there; and execution, which writes down what it sends to venues, but
+    on paper sends nothing."""
+    url = environment.get("DATABASE_URL", "")
+    for passfile in PASSFILE.findall(url):
+        if not any(PurePosixPath(passfile).is_relative_to(folder) for folder in mounted):
+            yield f"DATABASE_URL names {passfile}, where nothing is mounted"
+    is_outside = environment.get("TAPELINE_MODE", "PAPER") in OUTSIDE_MODES
+    if module == "tapeline.execution" and is_outside and not url:
+        yield "DATABASE_URL is not set, for the intents"
+    if module == "tapeline.execution" and url and not is_outside:
+        yield "has a database, which a run on paper does not need"
+
+
 def settings_problems(
     module: str, environment: Mapping[str, str], mounted: Sequence[str]
 ) -> list[str]:
@@ -57,6 +76,7 @@ def settings_problems(
     if module not in SETTINGS:
         return [f"runs {module}, whose settings are not known here"]
     found = [f"{name} is not set" for name in NEEDED.get(module, ()) if not environment.get(name)]
+    found += _database_problems(module, environment, mounted)
     values = {**IMAGE_DEFAULTS, **environment}
     for name, value in environment.items():
         if not name.endswith(("_FILE", "_DIR")) or not value:

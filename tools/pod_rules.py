@@ -25,6 +25,7 @@ HANDED_OVER = (
     "audit-database",
     "chain-keys",
     "database-owner",
+    "execution-database",
     "operator-keys",
     "seal-keys",
 )

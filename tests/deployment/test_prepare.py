@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from tapeline.cli import prepare
 from tapeline.contracts import topics
 from tapeline.contracts.topics import TOPICS
+from tapeline.execution.intents.migrate import APP_ROLE
 from tapeline.runtime.codec import Decoder
 from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.log_reader import LogReader
@@ -60,7 +61,8 @@ def test_a_deployment_is_made_ready_and_may_be_so_again(
     passfile = tmp_path / "passfile"
     arguments = ["--topics", "--configuration", "synthetic", "--keys", str(tmp_path / "keys")]
     arguments += ["--passfile", str(passfile), "--password-file", str(tmp_path / "password")]
-    arguments += ["--role", ROLE]
+    intents = tmp_path / "intents"
+    arguments += ["--role", ROLE, "--intents-passfile", str(intents)]
     assert prepare.main(arguments) == 0
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert prepare.main(arguments) == 0
@@ -84,6 +86,10 @@ def test_a_deployment_is_made_ready_and_may_be_so_again(
         assert connection.execute("SELECT count(*) FROM audit.audit_row").fetchone() == (0,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DELETE FROM audit.audit_row")
+    assert stat.S_IMODE(intents.stat().st_mode) == 0o600
+    sender_url = f"postgresql://{APP_ROLE}@{url.host}:{url.port}/{url.database}"
+    with psycopg.connect(f"{sender_url}?passfile={intents}") as connection:
+        assert connection.execute("SELECT count(*) FROM execution.intent").fetchone() == (0,)
 
 
 def test_a_url_with_two_passwords_is_refused() -> None:

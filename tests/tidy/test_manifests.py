@@ -183,8 +183,73 @@ def test_what_must_not_be_is_found(said: str, paper: Documents) -> None:
     assert said in "\n".join(overlay_problems(paper))
 
 
-def test_nothing_is_wrong_with_the_compose_file() -> None:
+OUTSIDE: dict[str, Callable[[Documents], Any]] = {
+    "execution: DATABASE_URL is not set": lambda d: container(d, "execution-0").update(
+        env=[one for one in container(d, "execution-0")["env"] if one["name"] != "DATABASE_URL"]
+    ),
+    "live trading is not part": lambda d: one(d, "ConfigMap", "tapeline-")["data"].update(
+        TAPELINE_MODE="LIVE"
+    ),
+    "has a database, which a run on paper": lambda d: one(d, "ConfigMap", "tapeline-")[
+        "data"
+    ].update(TAPELINE_MODE="PAPER"),
+    "execution-0 reaches the public network": lambda d: one(d, "ConfigMap", "tapeline-")[
+        "data"
+    ].update(TAPELINE_MODE="PAPER"),
+    "execution-1 reaches the database": lambda d: one(d, "ConfigMap", "tapeline-")["data"].update(
+        TAPELINE_MODE="PAPER"
+    ),
+    "execution-0 reaches the node's metadata": lambda d: egress(d, "execution-venues")[1]["to"][0][
+        "ipBlock"
+    ].pop("except"),
+    "risk-0 reaches the public network": lambda d: egress(d, "risk").append(
+        reach("0.0.0.0/0", 443)
+    ),
+}
+
+
+@pytest.mark.parametrize("said", OUTSIDE)
+def test_what_must_not_be_outside_of_paper_is_found(said: str) -> None:
+    shadow = copy.deepcopy(overlay("shadow"))
+    OUTSIDE[said](shadow)
+    assert said in "\n".join(overlay_problems(shadow))
+
+
+def test_execution_has_a_database_where_orders_may_leave_and_nowhere_else() -> None:
+    def has_url(name: str) -> set[bool]:
+        found = [
+            document["spec"]["template"]["spec"]["containers"][0]["env"]
+            for document in overlay(name)
+            if document["kind"] == "StatefulSet"
+            and document["metadata"]["name"].startswith("execution")
+        ]
+        return {any(entry["name"] == "DATABASE_URL" for entry in env) for env in found}
+
+    assert [has_url(name) for name in OVERLAYS] == [{False}, {False}, {True}]
+
+
+def test_nothing_is_wrong_with_the_compose_files() -> None:
     assert compose_problems(ROOT / "compose.yaml") == []
+    assert compose_problems(ROOT / "compose.yaml", ROOT / "compose.shadow.yaml") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["execution"]["environment"].pop("DATABASE_URL"), "DATABASE_URL is not set"),
+        (lambda s: s["execution"]["environment"].pop("TAPELINE_MODE"), "has a database, which"),
+        (lambda s: s["execution"].pop("volumes"), "where nothing is mounted"),
+        (lambda s: s["prepare"].update(volumes=["more:/more"]), "not both declared and used"),
+    ],
+)
+def test_what_compose_must_not_say_of_a_shadow_run_is_found(
+    change: Callable[[dict[str, Any]], Any], said: str, tmp_path: Path
+) -> None:
+    data = yaml.safe_load((ROOT / "compose.shadow.yaml").read_text())
+    change(data["services"])
+    path = tmp_path / "compose.shadow.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert said in "\n".join(compose_problems(ROOT / "compose.yaml", path))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tapeline.audit.migrate import APP_ROLE, migrate
 from tapeline.cli.configuration import load_configuration
 from tapeline.cli.publishing import publish
 from tapeline.cli.sources import PRESETS
+from tapeline.execution.intents.__main__ import run as make_intents
 from tapeline.runtime.exits import FileUnusable
 from tapeline.runtime.kafka import wait_for_kafka
 from tapeline.runtime.keys import OPERATOR_FOLDER, SEAL_FOLDER, create_secret, create_signer
@@ -49,6 +50,11 @@ def run(arguments: Namespace) -> int:
         make_keys(arguments.keys)
     if arguments.passfile is not None:
         make_tables(settings, arguments.password_file, arguments.passfile, arguments.role)
+    if arguments.intents_passfile is not None:
+        options = ["--passfile", str(arguments.intents_passfile)]
+        if arguments.password_file is not None:
+            options += ["--password-file", str(arguments.password_file)]
+        make_intents(options)
     if arguments.topics:
         wait_for_kafka(settings)
         made = create_topics(settings, replication_factor=arguments.replication)
@@ -150,6 +156,11 @@ def _parser() -> ArgumentParser:
         "--passfile",
         type=Path,
         help="make the audit's tables and role; its password is kept here, as libpq reads it",
+    )
+    parser.add_argument(
+        "--intents-passfile",
+        type=Path,
+        help="the same for the intents of execution, which runs on paper do not need",
     )
     parser.add_argument(
         "--password-file", type=Path, help="password of the user in DATABASE_URL, alone"
