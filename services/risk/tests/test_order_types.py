@@ -151,6 +151,57 @@ def test_an_order_that_lacks_something_is_malformed(asked: Decision) -> None:
 
 
 @pytest.mark.parametrize(
+    "levels",
+    [
+        {"take_profit_price": D(110)},
+        {"stop_loss_price": D(95)},
+        {"take_profit_price": D(110), "stop_loss_price": D(95)},
+    ],
+)
+@pytest.mark.parametrize("asked", [twap(), vwap("10", "3", "1", "1"), iceberg()])
+@pytest.mark.parametrize("by_weight", [False, True])
+def test_an_order_has_slices_or_protective_levels_and_is_told_so(
+    asked: Decision, levels: dict[str, Any], *, by_weight: bool
+) -> None:
+    weight = {
+        "kind": DecisionKind.TARGET_WEIGHT,
+        "target_weight": D("0.04"),
+        "side": None,
+        "quantity": None,
+    }
+    asked = replace(asked, **weight) if by_weight else asked
+    assert permissive().approved(asked)
+    denial = permissive().denied(replace(asked, **levels))
+    assert denial.code is DenialCode.MALFORMED
+    assert denial.reason == "An order is worked in slices or has protective levels, not both."
+
+
+@pytest.mark.parametrize("asked", [twap(), vwap("10", "3", "1", "1"), iceberg(), bracket()])
+@pytest.mark.parametrize(
+    "change", [{"quantity": D(20)}, {"quantity": D(5)}, {"limit_price": D(99)}]
+)
+def test_what_has_a_schedule_is_not_amended_and_is_told_so(
+    asked: Decision, change: dict[str, Any]
+) -> None:
+    world = permissive()
+    first = world.approved(asked)
+    amendment = decision(
+        kind=DecisionKind.AMEND,
+        client_order_id=first.order.client_order_id,
+        index=1,
+        **{"quantity": None, **change},
+    )
+    denial = world.denied(amendment)
+    assert denial.code is DenialCode.AMENDMENT
+    text = "An order with slices or protective legs is canceled and ordered anew."
+    assert denial.reason == text
+    cancel = decision(
+        kind=DecisionKind.CANCEL, client_order_id=first.order.client_order_id, index=2
+    )
+    assert world.approved(cancel).action is OrderAction.CANCEL
+
+
+@pytest.mark.parametrize(
     "asked",
     [stop(BUY, "0"), stop(BUY, "-1"), iceberg(visible="0"), iceberg(visible="-4")],
 )
