@@ -1,13 +1,14 @@
 """Makes Kafka and PostgreSQL ready for services in containers: `python -m tapeline.cli.prepare`.
 
 What `tapeline up` does for the local stack, in parts that a deployment chooses from: topics, the
-configuration on `config`, keys, and the audit's tables and role. All of it may run again: what is
-there stays, but the configuration, of which the newest version counts.
+configuration on `config`, keys, the audit's tables and role, those of execution's intents. All of
+it may run again: what is there stays, but the configuration, of which the newest version counts.
 """
 
 from __future__ import annotations
 
 import secrets
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -20,8 +21,7 @@ from tapeline.audit.migrate import APP_ROLE, migrate
 from tapeline.cli.configuration import load_configuration
 from tapeline.cli.publishing import publish
 from tapeline.cli.sources import PRESETS
-from tapeline.execution.intents.__main__ import run as make_intents
-from tapeline.runtime.exits import FileUnusable
+from tapeline.runtime.exits import UNAVAILABLE, Failure, FileUnusable
 from tapeline.runtime.kafka import wait_for_kafka
 from tapeline.runtime.keys import OPERATOR_FOLDER, SEAL_FOLDER, create_secret, create_signer
 from tapeline.runtime.settings import ServiceSettings, SettingsError, load_settings, main_guard
@@ -29,6 +29,12 @@ from tapeline.runtime.topology import create_topics
 
 OPERATOR = "operator"
 FIRST_KEY = "first"
+
+
+class IntentsNotMade(Failure):
+    """Execution's own command has failed, and has said why."""
+
+    exit_code = UNAVAILABLE
 
 
 class PrepareSettings(ServiceSettings):
@@ -51,10 +57,7 @@ def run(arguments: Namespace) -> int:
     if arguments.passfile is not None:
         make_tables(settings, arguments.password_file, arguments.passfile, arguments.role)
     if arguments.intents_passfile is not None:
-        options = ["--passfile", str(arguments.intents_passfile)]
-        if arguments.password_file is not None:
-            options += ["--password-file", str(arguments.password_file)]
-        make_intents(options)
+        make_intents(arguments.password_file, arguments.intents_passfile)
     if arguments.topics:
         wait_for_kafka(settings)
         made = create_topics(settings, replication_factor=arguments.replication)
@@ -97,6 +100,17 @@ def make_tables(
         migrate(url, app_role=role, app_password=password)
         _write(passfile, f"*:*:*:{role}:{password}\n")
     sys.stdout.write(f"tables: {role} may add and read\n")
+
+
+def make_intents(password_file: Path | None, passfile: Path) -> None:
+    """The tables of execution's intents, by its own command; raises IntentsNotMade."""
+    command = [sys.executable, "-m", "tapeline.execution.intents", "--passfile", str(passfile)]
+    if password_file is not None:
+        command += ["--password-file", str(password_file)]
+    if subprocess.run(command).returncode:
+        raise IntentsNotMade(
+            "The tables of the intents were not made.", "Do what the line above says."
+        )
 
 
 def with_password(url: str, password: str) -> str:
