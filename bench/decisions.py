@@ -44,6 +44,7 @@ from tapeline.risk.core import RiskCore
 from tapeline.risk.history import BARS_MAX
 from tapeline.risk.state import RiskState
 from tapeline.runtime.codec import Decoder, encode
+from tapeline.runtime.collector import spare_what_is_loaded
 from tapeline.runtime.core import Context, Input, Output
 from tapeline.runtime.keys import KeyRing
 from tapeline.runtime.signing import seal
@@ -104,6 +105,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Result:
     """Both mandates, in turns."""
     count = options.decisions or (4_000 if options.quick else 20_000)
+    spare_what_is_loaded()
     found = {name: Timed() for name in ("every limit", "those of every mandate")}
     for number in range(4):
         for name, timed in found.items():

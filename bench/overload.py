@@ -25,6 +25,7 @@ from tapeline.contracts.orders import ApprovedOrder, OrderAction
 from tapeline.contracts.risk import Denial, DenialCode, TradingState, TradingStateChanged
 from tapeline.risk.core import RiskCore
 from tapeline.runtime.codec import encode
+from tapeline.runtime.collector import spare_what_is_loaded
 from tapeline.runtime.core import Context
 from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import Raw
@@ -38,7 +39,6 @@ PULSE_NS: Final = 500_000_000
 WAIT_NS: Final = 1_000_000
 """for the next record, when there is none"""
 RUNAWAY, RUNAWAY_GROUP = "RUNAWAY", "runaway"
-RATE_MAX: Final = 100
 OTHERS_A_SECOND: Final = 100
 CALM_S: Final = 0.5
 """before the runaway begins"""
@@ -47,15 +47,18 @@ CALM_S: Final = 0.5
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of its own."""
     parser.add_argument("--runaway", type=int, default=10_000, help="its decisions a second")
+    parser.add_argument("--rate", type=int, default=100, help="the rate its mandate allows")
+    parser.add_argument("--seconds", type=float, help="of each run (4)")
 
 
 def run(options: argparse.Namespace) -> Result:
     """The other account alone, then beside the runaway; in turns."""
-    seconds = 2.0 if options.quick else 4.0
+    seconds = options.seconds or (2.0 if options.quick else 4.0)
+    spare_what_is_loaded()
     calm, rushed = Seen(), Seen()
     for _ in range(3):
-        play(0, seconds, calm)
-        play(options.runaway, seconds, rushed)
+        play(0, seconds, calm, options.rate)
+        play(options.runaway, seconds, rushed, options.rate)
     ratio = percentile(rushed.waits, 0.99) / percentile(calm.waits, 0.99)
     rows = [
         [name, f"{len(seen.waits):,}"]
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> Result:
     head += ["runaway halted after ms", "most in a second", "its denials/s"]
     title = "A runaway group on the shard of another account, in process"
     notes = [
-        f"  p99 beside it is {ratio:.2f} x that alone (goal: 2). The rate set is {RATE_MAX}.",
+        f"  p99 beside it is {ratio:.2f} x that alone (goal: 2). The rate set is {options.rate}.",
         f"  Simulated time: processor time of each batch, {COMMIT_NS / 1e6:.0f} ms a transaction.",
     ]
     print(table(title, head, rows, notes), flush=True)
@@ -99,7 +102,7 @@ class Seen:
         return f"{self.halted_after_ns / 1e6:.0f}" if self.halted_after_ns else "-"
 
 
-def shard_of_risk() -> Shard[Any]:
+def shard_of_risk(rate: int) -> Shard[Any]:
     """A shard with both accounts and marks."""
     context = Context(run_id="bench", service="risk", shard=0, mode="PAPER")
     core = RiskCore(context)
@@ -115,7 +118,7 @@ def shard_of_risk() -> Shard[Any]:
         sign=lambda record: seal(record, RING) if isinstance(record, ApprovedOrder) else record,
         signed=frozenset({ApprovedOrder.AVRO}),
     )
-    records = [copy for record in configuration() for copy in copies(record)]
+    records = [copy for record in configuration() for copy in copies(record, rate)]
     marks = [mark(name, START_NS) for name in INSTRUMENTS]
     shard.step(
         Batch(
@@ -131,13 +134,13 @@ def shard_of_risk() -> Shard[Any]:
     return shard
 
 
-def copies(record: Any) -> list[Any]:
+def copies(record: Any, rate: int) -> list[Any]:
     """A config record, and the runaway's own where it needs one."""
     match record:
         case Account():
             return [record, replace(record, account_id=RUNAWAY)]
         case Mandate():
-            limits = Limits(group_order_rate_max=RATE_MAX)
+            limits = Limits(group_order_rate_max=rate)
             return [record, replace(record, account_id=RUNAWAY, limits=limits)]
         case TradingGroup():
             return [record, replace(record, group_id=RUNAWAY_GROUP, account_id=RUNAWAY)]
@@ -224,11 +227,11 @@ class Play:
         return due_ns is not None and due_ns <= START_NS + self.now_ns
 
 
-def play(runaway_a_second: int, seconds: float, seen: Seen) -> None:
+def play(runaway_a_second: int, seconds: float, seen: Seen, rate: int) -> None:
     """One run."""
     waiting, position = arrivals(runaway_a_second, seconds), 0
     inputs = raws(topics.DECISIONS, [asked for _, asked in waiting], 0)
-    run_ = Play(shard_of_risk(), seen)
+    run_ = Play(shard_of_risk(rate), seen)
     while position < len(waiting):
         behind = position
         while behind < len(waiting) and waiting[behind][0] <= run_.now_ns:

@@ -51,6 +51,10 @@ class ObservedCore:
     def initial(self) -> Any:
         return self.core.initial()
 
+    def pass_over(self, state: Any, head: Any, session_ns: int) -> Any | None:
+        core: Any = self.core
+        return core.pass_over(state, head, session_ns)
+
     def decide(self, state: Any, event: Input) -> Sequence[Output]:
         outputs = self.core.decide(state, event)
         self.observer.decided(event, outputs)

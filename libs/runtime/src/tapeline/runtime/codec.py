@@ -147,10 +147,12 @@ def encode(record: Any) -> bytes:
     return schema_of(record.AVRO).header + encode_body(record)
 
 
-def digest_body(record: Any) -> bytes:
-    """The bytes that digests are taken over: the body with authentication codes blanked."""
+def digest_body(record: Any, body: bytes | None = None) -> bytes:
+    """The bytes that digests are taken over: the body with authentication codes blanked. `body` is
+    the record's own, where it is known."""
     without_mac = getattr(record, "without_mac", None)
-    return encode_body(without_mac() if without_mac is not None else record)
+    blank = record if without_mac is None else without_mac()
+    return encode_body(blank) if body is None or blank is not record else body
 
 
 class Decoder:

@@ -116,6 +116,9 @@ class InputTopic:
     """stepped before everything else in a batch (control)"""
     is_critical: bool = False
     """an undecodable record halts the shard: written by our own money path, control or config"""
+    head: type[Any] | None = None
+    """leading fields by which the core, a `Skimming` one, can pass a record over (heads.py); in
+    paced runs all records are read"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,14 @@ class MoneyCore(Protocol[State]):
 
     def load(self, data: bytes) -> State:
         """Inverse of dump."""
+        ...
+
+
+class Skimming(Protocol):
+    """What a core of the money path has besides when an input topic of its has heads."""
+
+    def pass_over(self, state: Any, head: Any, session_ns: int) -> Any | None:
+        """What the core takes in the place of the record with this head; None: it is to be read."""
         ...
 
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ Write = Callable[[Any], bytes]
 SCALE: Final = 18
 _SCALED: Final = Context(prec=60, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
-_SHORT: Final = tuple(bytes([2 * length]) for length in range(64))
+_SHORT_END: Final = 64
+_SHORT: Final = tuple(bytes([2 * length]) for length in range(_SHORT_END))
 """Lengths that take one byte."""
 _DOUBLE: Final = struct.Struct("<d")
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
@@ -92,12 +94,26 @@ def _enum(symbols: Sequence[str]) -> Write:
 
 
 def _array(inner: Write) -> Write:
+    if inner is _string:
+        return _strings
+
     def write(items: Sequence[Any]) -> bytes:
         if not items:
             return _END
         return b"".join([_long(len(items)), *[inner(item) for item in items], _END])
 
     return write
+
+
+def _strings(items: Sequence[str]) -> bytes:
+    """A list of texts: of those decisions that came too fast there are thousands."""
+    if not items:
+        return _END
+    parts = [item.encode() for item in items]
+    longest = max(map(len, parts))
+    sizes = [_SHORT[len(part)] if longest < _SHORT_END else _long(len(part)) for part in parts]
+    pairs = chain.from_iterable(zip(sizes, parts, strict=True))
+    return b"".join([_long(len(parts)), *pairs, _END])
 
 
 def _map(inner: Write) -> Write:
@@ -133,12 +149,12 @@ def _double(what: str) -> Write:
 def _string(value: str) -> bytes:
     data = value.encode()
     size = len(data)
-    return (_SHORT[size] if size < len(_SHORT) else _long(size)) + data
+    return (_SHORT[size] if size < _SHORT_END else _long(size)) + data
 
 
 def _bytes(value: bytes) -> bytes:
     size = len(value)
-    return (_SHORT[size] if size < len(_SHORT) else _long(size)) + value
+    return (_SHORT[size] if size < _SHORT_END else _long(size)) + value
 
 
 def _boolean(value: bool) -> bytes:

@@ -101,6 +101,10 @@ class Intake:
             verdicts = [recorded.get(raw.offset, "") for raw in raws]
         return list(bulk_inputs(records, topic, raws, repeat(session_ns), verdicts))
 
+    def passed_over(self, raw: Raw, taken: Any, session_ns: int) -> Input:
+        """The input for a record of which only the head is read; `taken` stands for it."""
+        return self._found(raw, taken, "", session_ns)
+
     def _verdict(self, raw: Raw, record: Any, recorded: Mapping[int, str] | None) -> str:
         if recorded is None:
             return self.verdict(raw.topic, record)

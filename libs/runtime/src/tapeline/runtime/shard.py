@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain, groupby
 from operator import itemgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from tapeline.contracts import topics
 from tapeline.contracts.system import (
@@ -35,14 +34,16 @@ from tapeline.runtime.core import (
     Input,
     MoneyCore,
     Output,
-    Pacing,
+    Skimming,
     TimerFired,
     Undecodable,
 )
 from tapeline.runtime.envelope import Envelope
+from tapeline.runtime.heads import HeadReader, Unread
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import Message, Raw, TopicPartition, values_digest
+from tapeline.runtime.ordering import Order
 from tapeline.runtime.positions import input_partitions, positions_of, update_digest
 
 State = TypeVar("State")
@@ -91,7 +92,8 @@ class Shard(Generic[State]):
         self.last_slice = 0
         self.journal_offset = -1
         self.output_offsets: dict[TopicPartition, int] = {}
-        self.topic_order = {spec.topic: index for index, spec in enumerate(core.inputs)}
+        self._order = Order(core.inputs)
+        self._heads = {spec.topic: HeadReader(spec.head) for spec in core.inputs if spec.head}
         self.specs = {spec.topic: spec for spec in core.inputs}
         self.positions: dict[TopicPartition, int] = {
             (spec.topic, partition): 0
@@ -120,6 +122,8 @@ class Shard(Generic[State]):
         number = len(self.pending.batches)
         decide, evolve = self.core.decide, self.core.evolve
         for index, event in enumerate(inputs):
+            if type(event) is Unread:
+                event = inputs[index] = self._read(event, verdicts)
             outputs = decide(self.state, event)
             self.state = evolve(self.state, event)
             # Nearly all inputs say nothing.
@@ -145,8 +149,7 @@ class Shard(Generic[State]):
                 continue
             recorded = self._as_recorded(output, body)
             self.state = self.core.evolve(self.state, recorded)
-            has_mac = hasattr(recorded.record, "without_mac")
-            digest = digest_body(recorded.record) if has_mac else body
+            digest = digest_body(recorded.record, body)
             stamped = Stamped(recorded, event, batch, index, number, body, digest)
             self.pending.outputs.append(stamped)
 
@@ -164,7 +167,7 @@ class Shard(Generic[State]):
 
     def _remember(self, batch: Batch, inputs: list[Input], timers: list[int]) -> None:
         ranges = []
-        for place in sorted(batch.records, key=self._place_order):
+        for place in sorted(batch.records, key=self._order.of):
             records = batch.records[place]
             if records:
                 ranges.append(self._range_of(place, records))
@@ -213,66 +216,49 @@ class Shard(Generic[State]):
             digest=values_digest(records),
         )
 
-    def _place_order(self, place: TopicPartition) -> tuple[int, int]:
-        return (self.topic_order[place[0]], place[1])
-
     # ---- order of inputs
 
     def ordered(
         self, batch: Batch, verdicts: Mapping[TopicPartition, Mapping[int, str]] | None
-    ) -> list[Input]:
-        """The batch's inputs in the order in which they are stepped."""
-        places = sorted(batch.records, key=self._place_order)
-        streams = []
+    ) -> list[Any]:
+        """The batch's inputs in the order in which they are stepped; those with heads are Unread
+        until it is their turn."""
+        places = sorted(batch.records, key=self._order.of)
+        streams: list[list[Any]] = []
         for place in places:
             recorded = None if verdicts is None else verdicts.get(place, {})
             raws = batch.records[place]
+            if place[0] in self._heads and not batch.slice:
+                streams.append(list(map(self._heads[place[0]].unread, raws)))
+                continue
             streams.append(self.intake.inputs_of(place[0], raws, recorded, batch.session_ns))
             self._quarantine(raws, streams[-1])
         local = local_inputs(batch, self.intake.verdict, verdicts)
         if batch.slice:
-            # Complete slices are sorted by event time; the key is unique through the offset.
             keyed = [
                 item
                 for place, events in zip(places, streams, strict=True)
-                for item in zip(self._slice_keys(place, batch, events), events, strict=True)
+                for item in zip(self._order.slice_keys(place, batch, events), events, strict=True)
             ]
             keyed.sort(key=itemgetter(0))
             return [*local, *(event for _, event in keyed)]
         if len(places) == 1:
             return [*local, *streams[0]]
-        return [*local, *self._merged(places, batch, streams)]
+        return [*local, *self._order.merged(places, batch, streams)]
 
-    def _merged(
-        self, places: Sequence[TopicPartition], batch: Batch, streams: Sequence[Sequence[Input]]
-    ) -> Iterator[Input]:
-        """Live: by rank, append time, topic order, partition; a partition is never reordered."""
-        runs = []
-        for place, events in zip(places, streams, strict=True):
-            rank, start = (0 if self.specs[place[0]].is_first else 1), 0
-            order = self._place_order(place)
-            # Append times of one partition may step back with the broker's clock: its time only
-            # goes forward.
-            times = accumulate((raw.append_ms for raw in batch.records[place]), max)
-            for latest_ms, same in groupby(times):
-                end = start + sum(1 for _ in same)
-                runs.append((rank, latest_ms, order, start, events[start:end]))
-                start = end
-        runs.sort(key=itemgetter(0, 1, 2, 3))
-        return chain.from_iterable(run[-1] for run in runs)
-
-    def _slice_keys(
-        self, place: TopicPartition, batch: Batch, events: Sequence[Input]
-    ) -> Iterator[tuple[Any, ...]]:
-        spec, order = self.specs[place[0]], self._place_order(place)
-        for raw, event in zip(batch.records[place], events, strict=True):
-            if spec.pacing is Pacing.UNPACED:
-                yield (0 if spec.is_first else 1, -1, *order, "", raw.offset)
-            else:
-                time_ns = getattr(event.record, "ts_event_ns", 0)
-                # Several writers share a partition of decisions: their order by offset depends on
-                # the machine, that by name does not.
-                yield (2, time_ns, *order, raw.header("producer"), raw.offset)
+    def _read(
+        self, unread: Unread, verdicts: Mapping[TopicPartition, Mapping[int, str]] | None
+    ) -> Input:
+        """The input, whole or, where the core passes it over by what it knows now, its head."""
+        raw, head = unread.raw, unread.head
+        core = cast("Skimming", self.core)
+        taken = None if head is None else core.pass_over(self.state, head, self.session_ns)
+        if taken is not None:
+            return self.intake.passed_over(raw, taken, self.session_ns)
+        recorded = None if verdicts is None else verdicts.get((raw.topic, raw.partition), {})
+        event = self.intake.input_of(raw, recorded, self.session_ns)
+        self._quarantine([raw], [event])
+        return event
 
     def _quarantine(self, raws: Sequence[Raw], events: Sequence[Input]) -> None:
         for raw, event in zip(raws, events, strict=True):
@@ -439,6 +425,8 @@ class Shard(Generic[State]):
             if journaled.timers:
                 inputs.append(self._timer_input(batch.session_ns))
             for index, event in enumerate(inputs):
+                if type(event) is Unread:
+                    event = self._read(event, verdicts)
                 self.state = self.core.evolve(self.state, event)
                 for output in outputs.get((consumed.sequence, number, index), ()):
                     self.state = self.core.evolve(self.state, output)

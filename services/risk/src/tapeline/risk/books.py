@@ -23,7 +23,7 @@ from tapeline.contracts.orders import (
     OrderUpdate,
     Side,
 )
-from tapeline.risk.state import NOTHING, AccountState, OpenOrder, RiskState
+from tapeline.risk.state import NOTHING, AccountState, OpenOrder, Reserve, RiskState
 from tapeline.risk.worth import rate_of
 
 PROTECTIVE: Final = (ChildRole.TAKE_PROFIT, ChildRole.STOP_LOSS)
@@ -32,6 +32,7 @@ SNAPSHOT_GAP_NS: Final = 1_000_000_000
 """At most one PortfolioSnapshot a second and account."""
 LOOK_AGAIN_NS: Final = 10_000_000_000
 """How often the worth of an account that holds something is looked at."""
+_NO_CHANGE: Final = (ZERO, ZERO)
 CAPITAL_REASONS: Final = ("deposit", "withdrawal")
 """Cash adjustments that are neither profit nor loss."""
 
@@ -68,13 +69,15 @@ def approve(state: RiskState, approved: ApprovedOrder, now_ns: int) -> Decimal:
     )
     state.open_orders[approved.approval.approval_id] = open_order
     state.approval_ids[order.client_order_id] = approved.approval.approval_id
-    account = replace(
+    # One new value in the place of four: this is done for every order.
+    state.accounts[order.account_id] = replace(
         account,
         open_order_count=account.open_order_count + 1,
         approved_count=account.approved_count + 1,
+        reserves=_reserves(state, account, open_order, (quantity, opening)),
+        is_changed=True,
+        due_ns=_due_ns(account, now_ns, LOOK_AGAIN_NS),
     )
-    account = reserved(state, account, open_order, (quantity, opening))
-    state.accounts[order.account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
     return opening
 
 
@@ -82,16 +85,22 @@ def deny(state: RiskState, account_id: str, now_ns: int, count: int) -> None:
     """Counts denied decisions."""
     account = state.accounts.get(account_id)
     if account is not None:
-        account = replace(account, denied_count=account.denied_count + count)
-        state.accounts[account_id] = changed(account, now_ns, LOOK_AGAIN_NS)
+        state.accounts[account_id] = replace(
+            account,
+            denied_count=account.denied_count + count,
+            is_changed=True,
+            due_ns=_due_ns(account, now_ns, LOOK_AGAIN_NS),
+        )
 
 
 def changed(account: AccountState, now_ns: int, gap_ns: int = SNAPSHOT_GAP_NS) -> AccountState:
     """Marks an account for a new snapshot, `gap_ns` after the last one or now."""
+    return replace(account, is_changed=True, due_ns=_due_ns(account, now_ns, gap_ns))
+
+
+def _due_ns(account: AccountState, now_ns: int, gap_ns: int) -> int:
     due_ns = max(now_ns, account.snapshot_ns + gap_ns)
-    if account.due_ns is not None:
-        due_ns = min(due_ns, account.due_ns)
-    return replace(account, is_changed=True, due_ns=due_ns)
+    return due_ns if account.due_ns is None else min(due_ns, account.due_ns)
 
 
 def fill(state: RiskState, record: Fill, now_ns: int) -> None:
@@ -233,31 +242,34 @@ def reserved(
     state: RiskState, account: AccountState, open_order: OpenOrder, change: tuple[Decimal, Decimal]
 ) -> AccountState:
     """The account with a line's reservation changed by (quantity, opening part) of an order."""
-    order, (quantity, opening) = open_order.order, change
+    return replace(account, reserves=_reserves(state, account, open_order, change))
+
+
+def _reserves(
+    state: RiskState, account: AccountState, open_order: OpenOrder, change: tuple[Decimal, Decimal]
+) -> dict[str, dict[str, Reserve]]:
+    order, (_, opening) = open_order.order, change
     old = account.reserve(order.group_id, order.instrument_id)
     multiplier = _multiplier(state, order.instrument_id)
     cost = notional(opening, open_order.price, multiplier)
-    if order.side is Side.BUY:
-        new = replace(
-            old,
-            buying=fixed(old.buying + quantity),
-            opening_buying=fixed(old.opening_buying + opening),
-        )
-    else:
-        new = replace(
-            old,
-            selling=fixed(old.selling + quantity),
-            opening_selling=fixed(old.opening_selling + opening),
-        )
-    is_opening = new.opening_buying or new.opening_selling
-    new = replace(new, opening_cost=fixed(old.opening_cost + cost) if is_opening else ZERO)
+    buys, sells = (change, _NO_CHANGE) if order.side is Side.BUY else (_NO_CHANGE, change)
+    opening_buying = fixed(old.opening_buying + buys[1])
+    opening_selling = fixed(old.opening_selling + sells[1])
+    is_opening = opening_buying or opening_selling
+    new = Reserve(
+        buying=fixed(old.buying + buys[0]),
+        selling=fixed(old.selling + sells[0]),
+        opening_buying=opening_buying,
+        opening_selling=opening_selling,
+        opening_cost=fixed(old.opening_cost + cost) if is_opening else ZERO,
+    )
     groups = {**account.reserves.get(order.instrument_id, {}), order.group_id: new}
     if new == NOTHING:
         del groups[order.group_id]
     reserves = {**account.reserves, order.instrument_id: groups}
     if not groups:
         del reserves[order.instrument_id]
-    return replace(account, reserves=reserves)
+    return reserves
 
 
 def _multiplier(state: RiskState, instrument_id: str) -> Decimal:

@@ -61,6 +61,7 @@ from tapeline.risk import (
 )
 from tapeline.risk.answers import Scribe
 from tapeline.risk.in_force import Gathered
+from tapeline.risk.rush import DecisionHead, PutOff
 from tapeline.risk.state import OpenOrder, RiskState, dump, load
 from tapeline.risk.worth import (
     FUTURE_TOLERANCE_NS,
@@ -103,7 +104,7 @@ class RiskCore:
         _from_execution(topics.ACCOUNT_EVENTS),
         InputTopic(topic=topics.MARKS, is_own=False),
         InputTopic(topic=topics.BARS, is_own=False),
-        InputTopic(topic=topics.DECISIONS, is_own=True),
+        InputTopic(topic=topics.DECISIONS, is_own=True, head=DecisionHead),
     )
     outputs: ClassVar[tuple[str, ...]] = (
         topics.APPROVED_ORDERS,
@@ -120,10 +121,17 @@ class RiskCore:
         """Nothing known: everything is denied."""
         return RiskState()
 
+    def pass_over(self, state: RiskState, head: DecisionHead, session_ns: int) -> PutOff | None:
+        """What stands for a decision above its rate: it is not read, and answered later."""
+        return decisions.put_off(state, self._gathered, head, session_ns)
+
     def decide(self, state: RiskState, event: Input) -> Sequence[Output]:
         """What follows from an input; does not change the state."""
+        kind = type(event.record)
         # Marks and bars come by the thousand and decide nothing.
-        return () if type(event.record) in MARKET else self._decide(state, event)
+        if kind in MARKET:
+            return ()
+        return self._hear(state, event) if kind is PutOff else self._decide(state, event)
 
     def evolve(self, state: RiskState, event: Input | Output) -> RiskState:
         """The state after an input or an own output: the same object, changed in place."""
@@ -134,6 +142,9 @@ class RiskCore:
         elif kind is Bar:
             assert isinstance(event, Input)
             _take_bar(state, event.record, event.session_ns)
+        elif kind is PutOff:
+            assert isinstance(event, Input)
+            decisions.take_put_off(state, event.record, event.session_ns)
         elif isinstance(event, Input):
             self._take(state, event)
         else:
@@ -159,6 +170,12 @@ class RiskCore:
         return load(data)
 
     # ---- decide
+
+    @exact
+    def _hear(self, state: RiskState, event: Input) -> Sequence[Output]:
+        put: PutOff = event.record
+        scribe = Scribe(context=self._context, event=event)
+        return rush.hear(state, scribe, put.head, put.refused)
 
     @exact
     def _decide(self, state: RiskState, event: Input) -> Sequence[Output]:
@@ -228,8 +245,7 @@ class RiskCore:
             return
         match record:
             case Decision():
-                decisions.take(state, self._context, event, self._gathered)
-                pace.note_asked(state, record)
+                decisions.take(state, event, self._gathered)
             case Fill():
                 books.fill(state, record, now_ns)
                 breakers.begin(state, now_ns)

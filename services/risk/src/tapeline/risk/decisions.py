@@ -9,33 +9,34 @@ from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account
 from tapeline.contracts.orders import Order, OrderAction
 from tapeline.contracts.risk import DenialCode
-from tapeline.risk import amended, guards, limits, rush, sizing
+from tapeline.risk import amended, guards, limits, pace, rush, sizing
 from tapeline.risk.answers import Scribe, cause_of
 from tapeline.risk.entry_guards import ENTRY_GUARDS
 from tapeline.risk.in_force import Gathered
 from tapeline.risk.pace_guards import PACE_GUARDS
 from tapeline.risk.question import Question, Refusal, Wish, question_of
 from tapeline.risk.routes import venue_symbol
+from tapeline.risk.rush import Asked, DecisionHead, PutOff
 from tapeline.risk.schedules import plan
 from tapeline.risk.state import MANUAL, NOTHING, OpenOrder, RiskState
 from tapeline.risk.worth import FUTURE_TOLERANCE_NS, Worth, combined
-from tapeline.runtime.core import Context, Input, Output
+from tapeline.runtime.core import Input, Output
 
 REMEMBERED_MAX = 512
 """Refused as from the future, an account and group: while clocks differ these are all decisions."""
 
 
-def order_key(decision: Decision) -> str:
+def order_key(decision: Asked) -> str:
     """Decisions ascend per account and group; operators share one group name."""
     return f"{decision.account_id}/{decision.group_id}"
 
 
-def is_from_future(decision: Decision, now_ns: int) -> bool:
+def is_from_future(decision: Asked, now_ns: int) -> bool:
     """Whether a decision's numbers are ahead of the session, and must not move the last ones."""
     return decision.cycle_ns > now_ns + FUTURE_TOLERANCE_NS
 
 
-def is_answered(state: RiskState, decision: Decision) -> bool:
+def is_answered(state: RiskState, decision: Asked) -> bool:
     """Whether a decision is not above the last one of its group: it has had its answer."""
     key = order_key(decision)
     if decision.decision_id in state.refused_from_future.get(key, ()):
@@ -44,7 +45,7 @@ def is_answered(state: RiskState, decision: Decision) -> bool:
     return last is not None and (decision.cycle_ns, decision.index) <= last
 
 
-def remember(state: RiskState, decision: Decision, now_ns: int) -> None:
+def remember(state: RiskState, decision: Asked, now_ns: int) -> None:
     """Notes that a decision has had its answer."""
     if is_answered(state, decision):
         return
@@ -56,14 +57,33 @@ def remember(state: RiskState, decision: Decision, now_ns: int) -> None:
         state.last_decisions[key] = (decision.cycle_ns, decision.index)
 
 
-def take(state: RiskState, context: Context, event: Input, gathered: Gathered) -> None:
+def take(state: RiskState, event: Input, gathered: Gathered) -> None:
     """Notes a decision: it has had its answer, or waits for it with others that came too fast."""
     decision: Decision = event.record
-    if not is_answered(state, decision):
-        too_fast = rush.refusal(question_of(state, context, event, gathered))
-        if too_fast is not None:
-            rush.wait(state, decision, too_fast, event.session_ns)
+    too_fast = _too_fast(state, gathered, decision, event.session_ns)
+    if too_fast is not None:
+        rush.wait(state, decision, too_fast, event.session_ns)
+    else:
+        pace.note_asked(state, decision)
     remember(state, decision, event.session_ns)
+
+
+def put_off(state: RiskState, gathered: Gathered, head: DecisionHead, now_ns: int) -> PutOff | None:
+    """A decision that comes above its rate, and is not read; None for any other."""
+    too_fast = _too_fast(state, gathered, head, now_ns)
+    return None if too_fast is None else PutOff(head, too_fast)
+
+
+def take_put_off(state: RiskState, put: PutOff, now_ns: int) -> None:
+    """Notes that a decision waits for its answer, as `take` does."""
+    rush.wait(state, put.head, put.refused, now_ns)
+    remember(state, put.head, now_ns)
+
+
+def _too_fast(state: RiskState, gathered: Gathered, decision: Asked, now_ns: int) -> Refusal | None:
+    if is_answered(state, decision):
+        return None
+    return rush.refusal(state, gathered, decision, now_ns)
 
 
 def answer(
@@ -73,12 +93,12 @@ def answer(
     decision: Decision = event.record
     if is_answered(state, decision):
         return ()
+    too_fast = rush.refusal(state, gathered, decision, event.session_ns)
+    if too_fast is not None:
+        return tuple(rush.hear(state, scribe, decision, too_fast))
     question = question_of(state, scribe.context, event, gathered)
     if decision.kind is DecisionKind.CANCEL:
         return (_cancel(question, scribe),)
-    too_fast = rush.refusal(question)
-    if too_fast is not None:
-        return tuple(rush.hear(state, scribe, decision, too_fast))
     if decision.kind is DecisionKind.AMEND:
         return _amend(question, scribe)
     for guard in guards.DECISION_GUARDS:

@@ -7,25 +7,28 @@ from typing import Final
 
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk import pace
+from tapeline.risk.in_force import InForce
 from tapeline.risk.question import Question, Refusal, Wish, seconds
-from tapeline.risk.state import Pace
+from tapeline.risk.state import Pace, RiskState
 from tapeline.risk.worth import Worth
 
 
-def order_rate(question: Question) -> Refusal | None:
-    """So many decisions in any second and no more: the first guard, and a cheap one.
+def order_rate(
+    state: RiskState, limits: InForce, place: tuple[str, str], now_ns: int
+) -> Refusal | None:
+    """So many decisions of an account and of its group, the `place`, in any second and no more: the
+    first guard, and a cheap one.
 
     What it denies is not counted, so a group that keeps on asking has its share of each second.
     """
-    account_id, group_id = question.decision.account_id, question.decision.group_id
-    for name, key in (
-        ("order_rate_max", account_id),
-        ("group_order_rate_max", pace.group_key(account_id, group_id)),
+    for name, key, whose in (
+        ("order_rate_max", place[0], "account"),
+        ("group_order_rate_max", pace.group_key(*place), "group"),
     ):
-        limit = question.limit(name)
+        limit = limits.values.get(name)
         if limit is None:
             continue
-        count = 1 + pace.looked_at_count(_pace(question, key), question.now_ns)
+        count = 1 + pace.looked_at_count(state.paces.get(key), now_ns)
         if count > limit:
             return Refusal(
                 code=DenialCode.ORDER_RATE,

@@ -3,20 +3,25 @@
 What is above the rate is not looked at: it waits, and one Denial a second and group answers all of
 it. A group that goes on like that is halted: when three windows in a row, a fifth of a second each,
 have brought as much above the rate as the rate itself allows. A burst halts nothing.
+
+In an unpaced run only the head of such a decision is read: neither its other fields nor its author
+are looked at, so that a group that runs away costs the others of its shard as little as can be.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import ClassVar, Final, TypeAlias
 
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.risk import Denial, DenialCode
 from tapeline.risk import halts
 from tapeline.risk.answers import Scribe, shown
+from tapeline.risk.in_force import Gathered
 from tapeline.risk.pace_guards import order_rate
-from tapeline.risk.question import Question, Refusal
+from tapeline.risk.question import Refusal
 from tapeline.risk.state import RiskState, Rush
 from tapeline.runtime.core import Output
 
@@ -30,19 +35,46 @@ WINDOWS: Final = 3
 WINDOW_COUNT_MIN: Final = 5
 
 
-def key_of(decision: Decision) -> str:
+@dataclass(frozen=True, slots=True)
+class DecisionHead:
+    """The leading fields of a decision: all that is read of one above the rate."""
+
+    AVRO: ClassVar[str] = Decision.AVRO
+    decision_id: str
+    account_id: str
+    group_id: str
+    cycle_ns: int
+    index: int
+    kind: str
+    instrument_id: str
+
+
+Asked: TypeAlias = Decision | DecisionHead
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A decision above its rate, of which only the head was read."""
+
+    head: DecisionHead
+    refused: Refusal
+
+
+def key_of(decision: Asked) -> str:
     """Rushes are kept by account and group."""
     return f"{decision.account_id}/{decision.group_id}"
 
 
-def refusal(question: Question) -> Refusal | None:
+def refusal(state: RiskState, gathered: Gathered, decision: Asked, now_ns: int) -> Refusal | None:
     """Why a decision is not looked at now. Cancels are never too many; strangers have no rate."""
-    if question.decision.kind is DecisionKind.CANCEL or question.account is None:
+    account_id, group_id = decision.account_id, decision.group_id
+    if decision.kind == DecisionKind.CANCEL or account_id not in state.accounts:
         return None
-    return order_rate(question)
+    limits = gathered.limits(state, (account_id, group_id, decision.instrument_id), now_ns)
+    return order_rate(state, limits, (account_id, group_id), now_ns)
 
 
-def hear(state: RiskState, scribe: Scribe, decision: Decision, refused: Refusal) -> list[Output]:
+def hear(state: RiskState, scribe: Scribe, decision: Asked, refused: Refusal) -> list[Output]:
     """What follows from one more decision above the rate, mostly nothing yet."""
     rush = state.rushes.get(key_of(decision))
     if rush is None:
@@ -88,7 +120,7 @@ def _denial(scribe: Scribe, rush: Rush) -> Output:
 # ---- evolve
 
 
-def wait(state: RiskState, decision: Decision, refused: Refusal, now_ns: int) -> None:
+def wait(state: RiskState, decision: Asked, refused: Refusal, now_ns: int) -> None:
     """Notes a decision above the rate."""
     key = key_of(decision)
     rush = state.rushes.get(key)
@@ -107,7 +139,7 @@ def wait(state: RiskState, decision: Decision, refused: Refusal, now_ns: int) ->
     rush.waiting_bytes += _size(decision)
 
 
-def _size(decision: Decision) -> int:
+def _size(decision: Asked) -> int:
     return len(decision.decision_id.encode()) + ID_BYTES
 
 
