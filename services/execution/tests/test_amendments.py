@@ -24,6 +24,7 @@ from execution_samples import (
     sliced,
     told,
     trade,
+    updates,
 )
 
 from tapeline.contracts.orders import (
@@ -356,3 +357,11 @@ def test_the_paper_venue_keeps_side_and_type_of_what_it_holds() -> None:
         asked = replace(held, amendment=amendment)
         fault = arrival.amendment_fault(driver.state.paper, asked)
         assert fault == "side and type of an order stay as they are"
+
+
+@pytest.mark.parametrize(("said", "known"), [("", "v1"), ("v2", "v2")])
+def test_the_venues_id_is_kept_where_its_answer_names_none(said: str, known: str) -> None:
+    driver = away()
+    driver.step(amend(new(quantity=dec(20))))
+    first = updates(driver.step(replace(YES, venue_order_id=said)))[0]
+    assert first.venue_order_id == known
