@@ -550,3 +550,16 @@ def test_a_fill_of_an_order_nobody_knows_is_worse_than_other_news(
 ) -> None:
     (incident,) = incidents(outside().step(fill("t1", "1", kind=kind)))
     assert (incident.code, incident.severity) == ("VENUE_REPORTS_UNKNOWN_ORDER", severity)
+
+
+def test_an_entry_and_the_cash_it_moved_are_not_even_suspicious() -> None:
+    driver = outside()
+    booked = statement(cash="100500", entries=(entry("deposit", "500"),))
+    assert step_all(driver, booked) == ["cash 500 USD"]
+    assert driver.state.external.books["a1"].suspicions == {}
+
+
+def test_a_difference_that_changes_is_not_yet_drift() -> None:
+    driver = outside()
+    assert step_all(driver, statement("-5"), statement("-6"), statement("-5")) == []
+    assert step_all(driver, statement("-5"))[0] == "drift position/SPY.ARCA opened"
