@@ -21,9 +21,9 @@ def order_rate(
 
     What it denies is not counted, so a group that keeps on asking has its share of each second.
     """
-    for name, key, whose in (
-        ("order_rate_max", place[0], "account"),
-        ("group_order_rate_max", pace.group_key(*place), "group"),
+    for name, key in (
+        ("order_rate_max", place[0]),
+        ("group_order_rate_max", pace.group_key(*place)),
     ):
         limit = limits.values.get(name)
         if limit is None:
