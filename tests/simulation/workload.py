@@ -26,7 +26,7 @@ from tapeline.contracts.orders import ApprovedOrder, OrderType, Side, TimeInForc
 from tapeline.contracts.risk import TradingState
 from tapeline.runtime.codec import Decoder
 from tapeline.runtime.log import Message
-from tapeline.runtime.signing import sign
+from tapeline.runtime.signing import sign, sign_as_author
 
 from . import world
 from .broker import Broker
@@ -180,6 +180,9 @@ class Workload:
         if self._fault(0.02):
             terms["cycle_ns"] += world.HOUR
         record = world.decision(account_id, group_id, name, **terms)
+        if group_id == world.MANUAL:
+            # By hand as `tapeline order` does it; a live run demands the signature.
+            record = sign_as_author(replace(record, run_id=world.RUN), self.operators.known)
         self._send_decision(record)
 
     def _wish(self, name: str) -> dict[str, Any]:
