@@ -52,6 +52,22 @@ def proxied(database: Database, proxy: TcpProxy) -> Iterator[Writer]:
     store.close()
 
 
+def test_a_server_that_says_nothing_is_away(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, outages, waits = writer.store, list[str](), iter((3, 0))
+    assert store is not None
+    monkeypatch.setattr("tapeline.audit.store.SILENT_S", 0.5)
+
+    def attempt() -> str:
+        with store._open().begin():
+            store._driver().execute("SELECT pg_sleep(%s)", (next(waits),))
+        return "answered"
+
+    assert store.persist(attempt, patient(outages)) == "answered"
+    assert outages[0] == "the connection is lost"
+
+
 def test_the_tips_are_where_the_rows_end(writer: Writer, database: Database) -> None:
     writer.write(decisions(5))
     writer.write([message("ticks", 2, 0, trade(0)), message("ticks", 2, 1, watermark(True))])

@@ -7,9 +7,12 @@ a COMMIT is unknown; the tips tell, because a batch moves all of its tips or non
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from typing import Any, Final
 
@@ -24,6 +27,8 @@ from tapeline.audit.database import CONNECT_S, psycopg_url
 from tapeline.audit.errors import ChainConflict, DatabaseAway, DatabaseUnfit
 
 STATEMENT_MS: Final = 10_000
+SILENT_S: Final = 12.0
+"""a server that has not answered by then, nor ended the statement itself, is taken for away"""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 LOGIN_REFUSED: Final = ("authentication failed", "does not exist", "permission denied")
 KEEPALIVE: Final = {
@@ -154,7 +159,8 @@ class Store:
         failures = 0
         while True:
             try:
-                return attempt()
+                with self._bounded():
+                    return attempt()
             except (DBAPIError, psycopg.Error, DatabaseAway) as error:
                 if not isinstance(error, DatabaseAway) and not is_outage(error):
                     raise self._refusal(error) from error
@@ -162,6 +168,26 @@ class Store:
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
                 on_outage(_reason(error), pause_s)
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Cuts the connection off where the server is silent: its kernel still answers for it, so
+        neither keep-alive nor its own time limit would end the wait."""
+        timer = threading.Timer(SILENT_S, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            with (
+                suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(self._driver().fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)
 
     def _has(self, batch: Batch) -> bool:
         """True when the batch is in the database, False when nothing of it is."""
