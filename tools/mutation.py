@@ -44,6 +44,8 @@ EXCLUDED_SHARE_MAX: Final = 0.05
 RUN: Final = os.getpid()
 FAST: Final = "TAPELINE_TEST_MUTATION_FAST"
 """set: leaves the tests of hypothesis out, for a first look"""
+COMPREHENSIONS: Final = ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
+"""outside of functions they belong to the module"""
 UNITS: Final = "not slow and not kafka and not postgres and not data"
 RISK, EXECUTION = "services/risk", "services/execution"
 RISK_SOURCE = f"{RISK}/src/tapeline/risk"
@@ -206,11 +208,17 @@ def _functions(module: CodeType) -> list[tuple[tuple[str, int], CodeType]]:
         if not isinstance(part, CodeType):
             continue
         is_function = bool(part.co_flags & inspect.CO_NEWLOCALS)
+        if part.co_name in COMPREHENSIONS:
+            continue
         if is_function:
             found.append(((part.co_qualname, part.co_firstlineno), part))
         else:
             found += _functions(part)
-    rest = tuple(part for part in module.co_consts if not isinstance(part, CodeType))
+    rest = tuple(
+        part
+        for part in module.co_consts
+        if not isinstance(part, CodeType) or part.co_name in COMPREHENSIONS
+    )
     name = "<module>" if module.co_name == "<module>" else module.co_qualname
     bare = module.replace(co_consts=rest, co_name="<module>", co_qualname="<module>")
     return [*found, (("<module>", hash(name)), bare)]
