@@ -16,6 +16,8 @@ from tapeline.runtime.keys import (
     Signer,
     create_secret,
     create_signer,
+    group_folder,
+    revoke,
 )
 
 SECRET = bytes(range(32))
@@ -75,7 +77,10 @@ def test_no_folder_and_an_empty_folder_are_a_missing_key(tmp_path: Path) -> None
         assert ring.problem() == "KEY_MISSING"
 
 
-@pytest.mark.parametrize("content", ["", "no key at all!", SECRET[:31].hex()])
+NOISY = base64.b64encode(SECRET).decode()[:20] + "*" + base64.b64encode(SECRET).decode()[20:]
+
+
+@pytest.mark.parametrize("content", ["", "no key at all!", SECRET[:31].hex(), NOISY])
 def test_what_is_no_key_is_refused(tmp_path: Path, content: str) -> None:
     path = write_key(tmp_path, "a.key", content)
     with pytest.raises(KeyUnreadable, match=r"a\.key"):
@@ -120,9 +125,10 @@ def test_the_newest_key_signs_unless_a_marker_says_otherwise(tmp_path: Path) -> 
 def test_a_marker_that_names_no_valid_key_signs_nothing(tmp_path: Path) -> None:
     write_key(tmp_path, "a.key")
     write_key(tmp_path, "b.key")
-    (tmp_path / "active").write_text("c")
-    with pytest.raises(KeyMissing, match="has no file"):
-        KeyRing.from_folder(tmp_path).keys()
+    for name, shown in (("c", "c"), ("", "nothing")):
+        (tmp_path / "active").write_text(name)
+        with pytest.raises(KeyMissing, match=f"names {shown}, which has no file"):
+            KeyRing.from_folder(tmp_path).keys()
     (tmp_path / "active").write_text("b")
     (tmp_path / "revoked").write_text("b\n")
     with pytest.raises(KeyMissing, match="is revoked"):
@@ -219,3 +225,27 @@ def test_a_public_key_of_another_length_is_refused(tmp_path: Path) -> None:
 def test_a_private_key_that_is_away_is_missing(tmp_path: Path) -> None:
     with pytest.raises(KeyMissing):
         Signer.from_file(tmp_path / "ada.key")
+
+
+def test_the_key_that_signs_cannot_be_revoked_and_another_can(tmp_path: Path) -> None:
+    create_secret(tmp_path / "new" / "folder", "a")
+    folder = tmp_path / "new" / "folder"
+    create_secret(folder, "b")
+    with pytest.raises(KeyUnreadable, match="b is the key that signs"):
+        revoke(folder, "b")
+    revoke(folder, "a")
+    found = KeyRing.from_folder(folder).keys()
+    assert (found.active, sorted(found.valid), found.revoked) == ("b", ["b"], {"a"})
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../seal", "a b", "a" * 65])
+def test_a_group_whose_name_leads_elsewhere_has_no_folder_of_keys(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(KeyUnreadable, match="cannot be the name"):
+        group_folder(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["swing", "Desk-2.paper_x", "a" * 64])
+def test_the_secrets_of_a_group_have_a_folder_of_its_name(tmp_path: Path, name: str) -> None:
+    assert group_folder(tmp_path, name) == tmp_path / "groups" / name

@@ -82,6 +82,11 @@ def test_what_does_not_fit_is_refused(record: ApprovedOrder, code: str) -> None:
     assert answer(driver, record) == code
 
 
+def test_an_approval_that_has_run_out_says_since_when() -> None:
+    (update,) = updates(ready().step(approved(order(), expires_ns=T0 - 7)))
+    assert update.reason == "Expired 7 ns ago."
+
+
 @pytest.mark.parametrize(
     ("age_ns", "code"),
     [
