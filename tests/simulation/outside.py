@@ -41,6 +41,8 @@ from .broker import Broker
 
 UPDATES = Decoder(topics.TOPICS[topics.ORDER_UPDATES].records)
 AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
+BUST_LATE_NS = 3000 * world.SECOND
+"""less than execution keeps an order that has ended"""
 
 
 @dataclass(slots=True)
@@ -199,7 +201,10 @@ class OutsideVenue:
         if self.trades and chance.random() < 0.1 and not self.is_ending:
             self._later(chance.choice(self.trades[-20:]), 20 * world.SECOND)  # once more
         if self.trades and chance.random() < 0.01 and not self.is_ending:
-            self._bust(self.trades.pop(chance.randrange(len(self.trades))))
+            trade = self.trades.pop(chance.randrange(len(self.trades)))
+            # A bust behind the memory of an order shows as drift, for an operator to book.
+            if self.now_ns - trade.ts_event_ns < BUST_LATE_NS:
+                self._bust(trade)
         if chance.random() < 0.01 and not self.is_ending:
             self._charge(chance.choice(world.ACCOUNTS))
         if chance.random() < 0.1 or self.is_ending:
