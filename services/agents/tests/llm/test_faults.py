@@ -50,7 +50,9 @@ async def test_an_endpoint_that_is_away_means_hold() -> None:
     result = await group.decide(cycle())
     await group.close()
     assert result.decisions == ()
-    assert {call.error.partition(":")[0] for call in log.calls} == {"TRANSPORT", "DEADLINE"}
+    # Refused, and tried again until the time is over; a busy machine may not come to the first.
+    errors = {call.error.partition(":")[0] for call in log.calls}
+    assert {"DEADLINE"} <= errors <= {"TRANSPORT", "DEADLINE"}
 
 
 async def test_the_same_faults_once_do_not_matter() -> None:

@@ -21,6 +21,7 @@ from tapeline.runtime.telemetry import get_logger
 from tapeline.runtime.trip_watch import TripWatch
 
 STOP_S: Final = 5.0
+ASK_S: Final = 0.1
 log = get_logger(__name__)
 
 
@@ -74,13 +75,19 @@ class SweepThread:
             around=around,
         )
         stopping = asyncio.Event()
-        waiting = asyncio.create_task(asyncio.to_thread(self._ended.wait))
-        waiting.add_done_callback(lambda _task: stopping.set())
+        # Asked for: a thread that waited for it would keep alive a process that fails to start.
+        asking = asyncio.create_task(self._ask(stopping))
         try:
             await sweep.run(stopping)
         finally:
+            asking.cancel()
             await links.close()
             store.close()
+
+    async def _ask(self, stopping: asyncio.Event) -> None:
+        while not self._ended.is_set():  # noqa: ASYNC110 - another thread's event
+            await asyncio.sleep(ASK_S)
+        stopping.set()
 
     def _world(self) -> World | None:
         courier = self._courier()

@@ -73,9 +73,13 @@ class SenderThread:
         settings = self._settings
         if settings.mode is Mode.LIVE:
             self._sweep.start()
-        wait_for_kafka(settings)
-        reader = LogReader(confluent_config(settings), settings.topic_prefix)
-        self._starts = [begin(self._store, reader, shard) for shard in settings.shards]
+        try:
+            wait_for_kafka(settings)
+            reader = LogReader(confluent_config(settings), settings.topic_prefix)
+            self._starts = [begin(self._store, reader, shard) for shard in settings.shards]
+        except BaseException:
+            self._end_sweep()
+            raise
         self._thread.start()
         return self
 
@@ -85,11 +89,14 @@ class SenderThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._settings.mode is Mode.LIVE:
-            self._sweep.stop()
+        self._end_sweep()
         if self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_S)
+
+    def _end_sweep(self) -> None:
+        if self._settings.mode is Mode.LIVE:
+            self._sweep.stop()
 
     def _run(self) -> None:
         try:
