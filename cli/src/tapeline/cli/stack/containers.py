@@ -21,7 +21,7 @@ from tapeline.cli.stack.kafka_settings import CONTAINER_SETTINGS
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-KAFKA_IMAGE = "apache/kafka:4.3.1"
+KAFKA_IMAGE = "apache/kafka:4.2.1"
 POSTGRES_IMAGE = "postgres:18"
 ENGINE_SECONDS_MAX = 3
 READY_SECONDS_MAX = 60.0

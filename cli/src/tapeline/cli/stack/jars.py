@@ -1,7 +1,7 @@
 """Kafka's jars: resolved from Maven coordinates once, verified, then kept.
 
 The coordinates and their SHA-256 are fixed in `kafka.jars`, for two reasons: the resolver,
-given Kafka and a log binding together, picks kafka-clients 3.9.1 for a 4.3.1 broker; and it
+given Kafka and a log binding together, picks kafka-clients 3.9.1 for a 4.x broker; and it
 only warns when a checksum differs. A jar gets its final name in the cache only after its
 digest was right, so an interrupted download leaves nothing that could be taken for a jar.
 """

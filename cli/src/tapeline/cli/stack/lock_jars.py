@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jgo
 
-KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+KAFKA = "org.apache.kafka:kafka_2.13:4.2.1"
 LOG_LIBRARY = ("org.apache.logging.log4j", "log4j-core")
 LOG_BINDING = "log4j-slf4j-impl"
 HEADER = """\
