@@ -1,4 +1,5 @@
-"""Implementations of triggers and groups, found by entry points of installed packages.
+"""Implementations of triggers and groups, found by entry points of installed packages, or offered
+by who started the process (strategy_file.py).
 
 Errors:
     BadConfig    a config record names code or a parameter that does not exist, or a wrong value;
@@ -25,6 +26,8 @@ from tapeline.runtime import exits
 
 GIVEN = ("name", "interval_ns")
 """Fields of a trigger that its config record holds itself."""
+_offered: dict[tuple[str, str], Callable[..., Any]] = {}
+"""(entry point group, name) -> what is no installed package's"""
 
 
 class BadConfig(exits.Failure):
@@ -61,6 +64,11 @@ def make_group(setup: GroupSetup) -> Group:
     return group
 
 
+def offer(group: str, name: str, implementation: Callable[..., Any]) -> None:
+    """Makes an implementation known to this process, beside those of installed packages."""
+    _offered[group, name] = implementation
+
+
 def converted(
     target: Callable[..., Any], parameters: Mapping[str, str], given: tuple[str, ...], subject: str
 ) -> dict[str, Any]:
@@ -83,15 +91,21 @@ def converted(
 
 
 def _implementation(group: str, name: str, subject: str) -> Callable[..., Any]:
+    if (group, name) in _offered:
+        return _offered[group, name]
     found = _found(group, tuple(sys.path))
     if name not in found:
-        known = ", ".join(sorted(found)) or "none"
+        known = ", ".join(sorted([*found, *_offered_of(group)])) or "none"
         raise BadConfig(
             f"{subject}: there is no implementation {name!r} in {group}.",
             f"Install its package, or name one of: {known}.",
         )
     implementation: Callable[..., Any] = found[name].load()
     return implementation
+
+
+def _offered_of(group: str) -> list[str]:
+    return [name for where, name in _offered if where == group]
 
 
 @cache
