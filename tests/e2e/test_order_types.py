@@ -18,13 +18,23 @@ import pytest
 from proving.books import at_risk, at_the_venue, folded, in_postgres, last_states
 from proving.disturbing import DisturbedSession
 from proving.oracle import JUDGED, counted, examine, of, sends_of
-from proving.playing import PRESET, Finished, Ground, Progress, play, replayed, short_source
+from proving.playing import (
+    PRESET,
+    Finished,
+    Ground,
+    MakeSession,
+    Progress,
+    play,
+    replayed,
+    short_source,
+)
 from proving.reading import Seen, committed
 
 from tapeline.accounting.numbers import price_from_float, round_to_tick
 from tapeline.cli.commands.act import manual_decision
 from tapeline.cli.configuration import load_configuration
 from tapeline.cli.follower import Follower
+from tapeline.cli.plan import Part
 from tapeline.cli.records import Found
 from tapeline.cli.sending import Sender
 from tapeline.cli.session import Session
@@ -55,12 +65,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 ACCOUNT, SHARD, INSTRUMENT = "PAPER-1", 0, "SP500.US"
 LEGS = (ChildRole.TAKE_PROFIT, ChildRole.STOP_LOSS)
 DAY_NS = 86_400_000_000_000
-SLICE_NS = DAY_NS
 END = "2014-03-31"
-FIRST_SLICE = 2
-"""there are marks by then"""
-FIRST_DAY_NS = 1_388_620_800 * 10**9
-"""2014-01-02, before all slices"""
+ASKED_NS = 1_388_620_800 * 10**9 + DAY_NS - 1
+"""the end of 2014-01-02: behind the marks of the first slice, in which all of it is decided"""
 PRICE = Decimal(1832)
 """of the S&P 500 on that day"""
 QUANTITY = Decimal(12)
@@ -95,16 +102,19 @@ class Operator:
     """how execution ended, in order"""
     _follower: Follower | None = None
 
-    def __call__(self, session: Session, progress: Progress) -> bool:
+    def ask(self, session: Session) -> None:
+        """Puts the orders into the topic; what is there before the first slice is decided with it,
+        however fast the days pass then."""
+        self._follow(session)
+        self._send(session, orders_for(session.run.run_id))
+
+    def __call__(self, session: Session, _progress: Progress) -> bool:
         """Called while the run plays; True when everything is asked and done."""
         assert isinstance(session, DisturbedSession)
-        if not self.asked and progress.slice >= FIRST_SLICE:
-            self._follow(session)
-            self._send(session, orders_for(session.run.run_id))
-        elif self.asked and "amendment" not in self.asked:
+        if "amendment" not in self.asked:
             if self._stands("amended") and self._stands("canceled"):
                 self._send(session, changes_of(session.run.run_id, self.asked))
-        elif self.asked and not self.killed:
+        elif not self.killed:
             self._kill(session)
         self.ended += session.ended.pop("execution", [])
         is_done = bool(self.killed and self.ended)
@@ -148,6 +158,18 @@ class Operator:
         self.asked.update(decisions)
 
 
+def asking_first(operator: Operator) -> MakeSession:
+    """Makes a session in which the operator asks when all but the feed has been started."""
+
+    class AskedFirst(DisturbedSession):
+        def start_part(self, part: Part) -> None:
+            if part.name == "feed":
+                operator.ask(self)
+            super().start_part(part)
+
+    return AskedFirst
+
+
 def order_id(run_id: str, of: Decision) -> str:
     """The id that risk derives for the order of a decision."""
     return derive_id(run_id, f"risk/{SHARD}", cause_of(of), Order.AVRO)
@@ -159,9 +181,9 @@ def decision(run_id: str, number: int, **changes: Any) -> Decision:
     return replace(
         plain,
         decision_id=f"{plain.decision_id}-{number}",
-        cycle_ns=FIRST_DAY_NS + number,
-        ts_event_ns=FIRST_DAY_NS,
-        ts_init_ns=FIRST_DAY_NS,
+        cycle_ns=ASKED_NS + number,
+        ts_event_ns=ASKED_NS,
+        ts_init_ns=ASKED_NS,
         **changes,
     )
 
@@ -302,7 +324,9 @@ def told(ground: Ground, preset: Path) -> Told:
     operator = Operator()
     source = replace(short_source(END), stem="types", preset=preset)
     run = replayed(
-        play(ground, "types", source=source, make_session=DisturbedSession, meanwhile=operator)
+        play(
+            ground, "types", source=source, make_session=asking_first(operator), meanwhile=operator
+        )
     )
     wanted = (*JUDGED, topics.MARKS)
     return Told(run, operator, asyncio.run(committed(run.settings, wanted)))
@@ -390,10 +414,8 @@ def test_fills_know_their_slippage_against_the_mark_at_the_approval(told: Told) 
     ]
     for name in told.asked:
         for fill in told.fills(name):
-            approved = told.approved(name)
-            # What is asked with an old time is answered ahead of its slice's marks.
-            until_ns = approved.approval.issued_ns - SLICE_NS
-            before = [mark for mark in marks if mark.ts_event_ns <= until_ns]
+            issued_ns = told.approved(name).approval.issued_ns
+            before = [mark for mark in marks if mark.ts_event_ns <= issued_ns]
             arrival: Decimal | None = price_from_float(before[-1].price)
             if fill.role in LEGS:
                 arrival = told.asked[name].take_profit_price

@@ -425,9 +425,10 @@ class Driver:
         return self.core.dump(self.state)
 
 
-def ready(rules: Rules | None = None, **venue_changes: Any) -> Driver:
+def ready(rules: Rules | None = None, *, is_paced: bool = False, **venue_changes: Any) -> Driver:
     """A driver whose core knows account, instrument and venue, with risk alive."""
-    driver = Driver(core=ExecutionCore(CONTEXT, rules or Rules()))
+    context = replace(CONTEXT, is_paced=is_paced)
+    driver = Driver(core=ExecutionCore(context, rules or Rules()))
     for record in (account(), instrument(), venue(**venue_changes)):
         driver.step(record)
     driver.beat()
@@ -445,9 +446,12 @@ class OutsideDriver(Driver):
         return Driver.step(self, record, verdict, topic)
 
 
-def outside(mode: Mode = Mode.LIVE, rules: Rules | None = None) -> OutsideDriver:
+def outside(
+    mode: Mode = Mode.LIVE, rules: Rules | None = None, *, is_paced: bool = False
+) -> OutsideDriver:
     """A driver like `ready`, with a live account that is switched on at an external venue."""
-    core = ExecutionCore(replace(CONTEXT, mode=mode.value), rules or Rules())
+    context = replace(CONTEXT, mode=mode.value, is_paced=is_paced)
+    core = ExecutionCore(context, rules or Rules())
     driver = OutsideDriver(core=core)
     for record in (account(mode=mode), instrument(), venue(adapter="elsewhere"), live_switch()):
         driver.step(record)

@@ -32,7 +32,6 @@ from tapeline.contracts import topics
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import ApprovedOrder, Mode, OrderAction, OrderStatus, Side
 from tapeline.contracts.risk import TradingState
-from tapeline.execution.admission import Rules
 
 TTL = 5 * SECOND
 
@@ -126,7 +125,7 @@ def test_others_signs_of_life_are_not_risks(source: str, topic: str) -> None:
 
 
 def test_in_a_paced_run_risk_is_alive_by_construction() -> None:
-    driver = ready(Rules(is_paced=True))
+    driver = ready(is_paced=True)
     driver.now_ns = T0 + 86_400 * SECOND
     assert answer(driver, approved(order(), now_ns=driver.now_ns)) == "SENT"
 

@@ -199,16 +199,13 @@ def test_the_shell_examines_approvals_and_control(keys_dir: Path) -> None:
 
 
 def test_the_service_is_wired_for_execution(keys_dir: Path) -> None:
-    made = ExecutionSettings(
-        keys_dir=keys_dir, shards=(0,), risk_heartbeat_ms_max=500, is_paced=True
-    )
+    made = ExecutionSettings(keys_dir=keys_dir, shards=(0,), risk_heartbeat_ms_max=500)
     service = make_service(made)
     core = service.make_core(ready().core.context)
     assert (service.name, service.slot) == ("execution", 1)
     assert service.check is not None
     assert core.next_due_ns(core.initial()) is None
-    rules = made.rules()
-    assert (rules.risk_heartbeat_age_ns_max, rules.is_paced) == (500_000_000, True)
+    assert made.rules().risk_heartbeat_age_ns_max == 500_000_000
 
 
 def test_without_keys_it_does_not_start(tmp_path: Path) -> None:

@@ -43,7 +43,6 @@ from tapeline.contracts.orders import (
     VenueReport,
     VenueStatement,
 )
-from tapeline.execution.admission import Rules
 
 UNKNOWN = VenueReport(
     report_id="r-timeout",
@@ -287,7 +286,7 @@ def test_shadow_needs_no_switch() -> None:
 
 
 def test_a_paced_run_does_not_reach_a_venue_with_a_clock_of_its_own() -> None:
-    driver = outside(rules=Rules(is_paced=True))
+    driver = outside(is_paced=True)
     assert reply(driver) == "EXECUTION_VENUE_NOT_PACED"
     driver = outside()
     driver.step(watermark(T0, is_paced=True), topic=topics.APPROVED_ORDERS)

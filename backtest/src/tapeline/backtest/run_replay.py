@@ -23,6 +23,7 @@ from tapeline.runtime.intake import Intake
 from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.log import Raw
 from tapeline.runtime.log_reader import LogReader
+from tapeline.runtime.recovery import JOURNAL_DECODER
 from tapeline.runtime.replay import Difference, ShardReplay, replay_shard
 from tapeline.runtime.settings import KafkaSettings
 from tapeline.runtime.shard import Shard
@@ -32,6 +33,8 @@ MONEY_CORES: tuple[tuple[str, int, Callable[[Context], MoneyCore[Any]]], ...] = 
     ("execution", 1, ExecutionCore),
 )
 """Service, its slot in the journal, its core."""
+STRETCH = 100
+"""offsets of a journal that are read at once to find its first record"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,13 @@ async def replay_run(
         replay_shard(
             _shard(
                 make_core,
-                Context(run_id=run_id, service=name, shard=number, mode=mode),
+                Context(
+                    run_id=run_id,
+                    service=name,
+                    shard=number,
+                    mode=mode,
+                    is_paced=is_paced(reader, slot * accounts + number),
+                ),
                 slot * accounts + number,
                 reader,
             ),
@@ -102,6 +111,17 @@ async def replay_run(
         for number in shards
     ]
     return RunReplay(shards=tuple(found), stages=tuple(stages))
+
+
+def is_paced(reader: LogReader, slot_partition: int) -> bool:
+    """Whether the first batch of a journal was a slice; False for an empty one."""
+    place = (topics.JOURNAL, slot_partition)
+    start, end = reader.starts([place])[place], reader.ends([place])[place]
+    for low in range(start, end, STRETCH):
+        # The beginning may be transactions that were aborted.
+        if found := reader.read({place: (low, min(low + STRETCH, end))})[place]:
+            return bool(JOURNAL_DECODER.decode(found[0].value).batches[0].slice)
+    return False
 
 
 def _shard(

@@ -130,6 +130,8 @@ class Context:
     shard: int
     mode: str
     """PAPER, SHADOW, LIVE or BACKTEST: what is written under every signature"""
+    is_paced: bool = False
+    """True: batches are complete slices, which end with the watermarks of all who come before"""
 
     @property
     def instance(self) -> str:

@@ -196,6 +196,7 @@ class MoneyProcess(Generic[State]):
             service=self.service.name,
             shard=shard,
             mode=self.settings.mode.value,
+            is_paced=self.settings.is_paced,
         )
 
     # ---- start of a shard

@@ -60,8 +60,6 @@ class Rules:
     """how long an ended order is remembered for what a venue still says about it"""
     external_order_kept_ns: int = 3600 * SECOND_NS
     """the same at an external venue, whose fills may be found late"""
-    is_paced: bool = False
-    """True: slices are complete only with risk's own watermark, so risk is alive by construction"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +195,7 @@ def _destination(question: Question) -> Refusal | None:
     venue = state.venues.get(order.venue)
     if venue is None:
         return _no(Code.UNKNOWN_VENUE, f"Venue {order.venue or '(none)'} is not configured.")
-    is_paced = question.rules.is_paced or state.heartbeat.is_paced
+    is_paced = question.context.is_paced or state.heartbeat.is_paced
     if is_paced and external.goes_outside(state, question.context.mode, order.venue):
         return _no(Code.VENUE_NOT_PACED, f"Venue {order.venue} has a clock of its own.")
     return None
@@ -247,7 +245,8 @@ def _takes_back(question: Question) -> bool:
 
 def _risk_is_alive(question: Question) -> Refusal | None:
     heartbeat, rules = question.state.heartbeat, question.rules
-    if rules.is_paced or heartbeat.is_paced:
+    # Slices are complete only with risk's own watermark, so risk is alive by construction.
+    if question.context.is_paced or heartbeat.is_paced:
         return None
     age_ns = question.event.session_ns - heartbeat.ts_event_ns
     # One from the future would look fresh for as long as it is ahead.

@@ -35,5 +35,4 @@ class ExecutionSettings(ServiceSettings):
             approval_kept_ns=self.approval_kept_s * SECOND_NS,
             ended_order_kept_ns=self.ended_order_kept_s * SECOND_NS,
             external_order_kept_ns=self.external_order_kept_s * SECOND_NS,
-            is_paced=self.is_paced,
         )
