@@ -45,6 +45,7 @@ COMMANDS = [
     "live",
     "reconcile",
     "replay",
+    "parity",
     "audit",
 ]
 

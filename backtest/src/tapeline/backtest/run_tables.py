@@ -38,6 +38,8 @@ COLUMNS: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
         "fee": FLOAT,
         "arrival_price": FLOAT,
         "slippage": FLOAT,
+        # Units of the underlying in one contract; null is 1.
+        "multiplier": FLOAT,
     },
     # One row a decision that asked for an order, with what became of it; code where it was denied.
     "orders": {
@@ -133,6 +135,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     fills: int = 0
     fees: str = "0"
     final_equity: str = "0"
+    last_prices: dict[str, str] = {}
+    """instrument -> price that its position is valued at in final_equity; where it is not told
+    the last bar's close stands for it"""
     digest: str = ""
     engine_seconds: float = 0.0
     load_seconds: float = 0.0

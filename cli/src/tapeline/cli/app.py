@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from tapeline.cli.commands import act, data, explain, halting, keys, look, play, runs, venues
+from tapeline.cli.commands import (
+    act,
+    data,
+    explain,
+    halting,
+    keys,
+    look,
+    parity,
+    play,
+    runs,
+    venues,
+)
 
 app = typer.Typer(
     name="tapeline",
@@ -26,7 +37,18 @@ and `trace` look at it.
 Data lives in `.tapeline` in the current folder, or in TAPELINE_HOME.
 """,
 )
-for module in (play, look, explain, act, halting, keys, runs, venues, data):
+for module in (
+    play,
+    look,
+    explain,
+    act,
+    halting,
+    keys,
+    runs,
+    parity,
+    venues,
+    data,
+):
     module.register(app)
 
 

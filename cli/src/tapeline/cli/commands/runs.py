@@ -1,8 +1,10 @@
-"""`tapeline runs`: what has been played, and deleting it."""
+"""`tapeline runs`: what has been played, its export as tables, and deleting it."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,9 +28,10 @@ class RunIsLive(Failure):
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    runs = typer.Typer(no_args_is_help=True, help="Runs: list, show, delete.")
+    runs = typer.Typer(no_args_is_help=True, help="Runs: list, show, export, delete.")
     runs.command("list")(list_runs)
     runs.command("show")(show)
+    runs.command("export")(export)
     runs.command("delete")(delete)
     app.add_typer(runs, name="runs")
 
@@ -62,6 +65,31 @@ def show(run: RunName = "", as_json: AsJson = False) -> None:
     for name, value in facts.items():
         shown = utc(value) if name.endswith("_ns") and value else value
         typer.echo(f"{name:22} {shown}")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="The run to export.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that gets the tables.")],
+    account: Annotated[str, typer.Option("--account", help="Only this account.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write a recorded run as tables (Parquet): orders, fills, equity, bars, cash.
+
+    Reports, `tapeline parity` and notebooks read such a folder; the topics are only read.
+    """
+    from tapeline.backtest.run_tables import DESCRIPTION
+    from tapeline.cli.recorded import exported
+
+    tables = exported(name, account)
+    tables.save(out)
+    told = tables.description
+    if as_json:
+        print_json({"folder": str(out), **json.loads((out / DESCRIPTION).read_text())})
+        return
+    typer.echo(
+        f"{told.run_id}: {told.orders:,} orders, {told.fills:,} fills, fees {told.fees}, "
+        f"final equity {told.final_equity} {told.base_currency}; tables in {out}"
+    )
 
 
 def delete(

@@ -1,0 +1,37 @@
+"""Runs as tables, by name: what was recorded is exported from its topics, what was tested or
+exported already is read from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tapeline.backtest.export import Told, export_run
+from tapeline.backtest.run_tables import DESCRIPTION, RunTables, load
+from tapeline.cli.desk import desk
+from tapeline.cli.home import home
+
+BACKTESTS = "backtests"
+"""Folder of a home that holds what was tested."""
+RUNNING = "the run is not over: the figures are those of now"
+
+
+def exported(name: str, account_id: str = "") -> RunTables:
+    """A run of this home, from its topics; servers are started for it where none run."""
+    with desk(name) as place:
+        run = place.run
+        told = Told(
+            run_id=run.run_id,
+            title=run.name,
+            source=run.source,
+            account_id=account_id,
+            warnings=() if run.result else (RUNNING,),
+        )
+        return export_run(place.reader, told)
+
+
+def tables_of(name: str, account_id: str = "") -> RunTables:
+    """A folder of tables, a backtest of this home, or a recorded run."""
+    for folder in (Path(name), home() / BACKTESTS / name):
+        if (folder / DESCRIPTION).is_file():
+            return load(folder)
+    return load(Path(name)) if Path(name).is_dir() else exported(name, account_id)
