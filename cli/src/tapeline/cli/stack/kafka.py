@@ -1,7 +1,8 @@
 """Real Apache Kafka on this machine: one KRaft node, loopback only, on the JRE of a wheel.
 
 The data folder holds everything: the log segments, the cluster id, the last ports (a restart
-takes the same ones, so that clients find the broker again), settings and the server's log.
+takes the same ones, so that clients find the broker again), the version that formatted it, settings
+and the server's log.
 """
 
 import base64
@@ -15,6 +16,7 @@ from tapeline.cli.stack import ports
 from tapeline.cli.stack.child import Command, run
 from tapeline.cli.stack.jars import ensure_jars
 from tapeline.cli.stack.kafka_client import lists_metadata
+from tapeline.cli.stack.kafka_folder import is_formatted, keep_version, require_readable
 from tapeline.cli.stack.kafka_settings import LOG4J, server_properties
 from tapeline.cli.stack.server import Say, Server
 
@@ -51,6 +53,7 @@ class EmbeddedKafka(Server):
         return self.data_dir / "server.log"
 
     def _prepare(self, say: Say) -> Command:
+        require_readable(self.data_dir)
         class_path = os.pathsep.join(str(jar) for jar in ensure_jars(self.jars_dir, say))
         env = {**os.environ, "CLASSPATH": class_path}
         client = self._choose_port()
@@ -64,7 +67,7 @@ class EmbeddedKafka(Server):
 
     def _format(self, env: dict[str, str]) -> None:
         """Once: a start that was killed half-way repeats it with the same cluster id."""
-        if (self.data_dir / "logs" / "meta.properties").exists():
+        if is_formatted(self.data_dir):
             return
         kept = self.data_dir / "cluster.id"
         if not kept.exists() or not kept.read_text():
@@ -73,6 +76,7 @@ class EmbeddedKafka(Server):
         # With "=": an id may begin with a dash.
         arguments += ["--config=server.properties", f"--cluster-id={kept.read_text()}"]
         run(self._java("kafka-format", arguments, env, FORMAT_HEAP_MB), FORMAT_SECONDS_MAX)
+        keep_version(self.data_dir)
 
     def _java(self, name: str, arguments: list[str], env: dict[str, str], heap_mb: int) -> Command:
         # Paths are relative to the data folder: no character of it can upset Java's properties.
