@@ -115,7 +115,7 @@ def shard_of_risk(rate: int) -> Shard[Any]:
         build_id="bench",
         partitions=partitions,
         slot_partition=0,
-        sign=lambda record: seal(record, RING) if isinstance(record, ApprovedOrder) else record,
+        sign=sealed,
         signed=frozenset({ApprovedOrder.AVRO}),
     )
     records = [copy for record in configuration() for copy in copies(record, rate)]
@@ -132,6 +132,11 @@ def shard_of_risk(rate: int) -> Shard[Any]:
     )
     shard.transaction(with_snapshot=False, watermark=None)
     return shard
+
+
+def sealed(record: Any, body: bytes) -> Any:
+    """As risk signs."""
+    return seal(record, RING, body) if isinstance(record, ApprovedOrder) else record
 
 
 def copies(record: Any, rate: int) -> list[Any]:

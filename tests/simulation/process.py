@@ -87,8 +87,8 @@ class Process:
         self.committed_state = state
 
     def _new_shard(self, core: MoneyCore[Any], service: MoneyService[Any]) -> Shard[Any]:
-        def signed_and_checked(record: Any) -> Any:
-            signed = service.sign(record)
+        def signed_and_checked(record: Any, body: bytes) -> Any:
+            signed = service.sign(record, body)
             if service.check is not None:
                 service.check(signed)
             return signed

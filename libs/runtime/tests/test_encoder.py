@@ -66,6 +66,14 @@ def test_lists_of_any_length_are_written_as_the_library_does(count: int) -> None
     assert encode_body(denial) == of_the_library(denial)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 31, 32, 62, 63, 64, 65, 128])
+@pytest.mark.parametrize("letter", ["d", "\x7f", "\x00", "ä", "€", "😀"])
+def test_lists_of_ids_of_one_length_are_written_as_the_library_does(size: int, letter: str) -> None:
+    for names in ((letter * size,), (letter * size,) * 70, ("e" * size, letter * size, "")):
+        denial = replace(sample(DENIAL, 3), also_decision_ids=names)
+        assert encode_body(denial) == of_the_library(denial)
+
+
 @pytest.mark.parametrize("size", [0, 1, 62, 63, 64, 65, 127, 128, 8_191, 8_192, 20_000])
 def test_texts_and_bytes_of_any_length_are_written_as_the_library_does(size: int) -> None:
     order = sample(ORDER)

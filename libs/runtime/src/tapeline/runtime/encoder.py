@@ -109,6 +109,13 @@ def _strings(items: Sequence[str]) -> bytes:
     """A list of texts: of those decisions that came too fast there are thousands."""
     if not items:
         return _END
+    sizes_seen = set(map(len, items))
+    if len(sizes_seen) == 1 and (size := sizes_seen.pop()) < _SHORT_END:
+        # All of one length, as ids are: their length is a letter between them.
+        mark = chr(2 * size)
+        text = mark + mark.join(items)
+        if text.isascii():
+            return _long(len(items)) + text.encode() + _END
     parts = [item.encode() for item in items]
     longest = max(map(len, parts))
     sizes = [_SHORT[len(part)] if longest < _SHORT_END else _long(len(part)) for part in parts]

@@ -85,8 +85,8 @@ class MoneyService(Generic[State]):
     slot: int
     """its number among the services of the money path: risk 0, execution 1"""
     make_core: Callable[[Context], MoneyCore[State]]
-    sign: Callable[[Any], Any] = identity
-    """record -> record, just before it is produced"""
+    sign: Callable[[Any, bytes], Any] = identity
+    """(record, its body as it is digested) -> record, just before it is produced"""
     signed: frozenset[str] = frozenset()
     """Avro names of the record types that `sign` changes"""
     verdict: Verdict = no_verdict
@@ -274,8 +274,8 @@ class MoneyProcess(Generic[State]):
             signed=self.service.signed,
         )
 
-    def _signed_and_checked(self, record: Any) -> Any:
-        signed = self.service.sign(record)
+    def _signed_and_checked(self, record: Any, body: bytes) -> Any:
+        signed = self.service.sign(record, body)
         if self.service.check is not None:
             self.service.check(signed)
         return signed

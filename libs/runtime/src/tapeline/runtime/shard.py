@@ -58,7 +58,7 @@ class JournalError(Exception):
     remedy = "Do not delete or trim topics of a run that is still needed; see docs/operations."
 
 
-def identity(record: Any) -> Any:
+def identity(record: Any, _body: bytes) -> Any:
     """For services that sign nothing."""
     return record
 
@@ -75,7 +75,7 @@ class Shard(Generic[State]):
         build_id: str,
         partitions: Mapping[str, int],
         slot_partition: int,
-        sign: Callable[[Any], Any] = identity,
+        sign: Callable[[Any, bytes], Any] = identity,
         signed: frozenset[str] = frozenset(),
     ) -> None:
         self.core = core
@@ -326,7 +326,7 @@ class Shard(Generic[State]):
     def _value(self, stamped: Stamped) -> bytes:
         """The record as it leaves: signed and checked."""
         record = stamped.output.record
-        signed = self._sign(record)
+        signed = self._sign(record, stamped.digest)
         if signed is record:
             return schema_of(record.AVRO).header + stamped.body
         return encode(signed)

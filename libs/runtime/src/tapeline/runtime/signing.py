@@ -59,10 +59,11 @@ _SEATS: dict[type[Any], str] = {}
 """Seat names by type of record."""
 
 
-def seal(record: Record, ring: KeyRing) -> Record:
-    """The record with the ring's active key and its code filled in; raises SigningError."""
+def seal(record: Record, ring: KeyRing, body: bytes | None = None) -> Record:
+    """The record with the ring's active key and its code filled in; raises SigningError. `body` is
+    its `digest_body`, where that is known."""
     keys = ring.keys()
-    mac = _mac(record, keys.active, keys.valid[keys.active])
+    mac = _mac(record, keys.active, keys.valid[keys.active], body)
     sealed: Record = _with_seat(record, keys.active, mac)
     return sealed
 
@@ -153,8 +154,8 @@ def _signature_fault(
     return ""
 
 
-def _authored_message(record: Any, key_id: str) -> bytes:
-    return _message(record.AVRO, key_id, digest_body(record))
+def _authored_message(record: Any, key_id: str, body: bytes | None = None) -> bytes:
+    return _message(record.AVRO, key_id, digest_body(record) if body is None else body)
 
 
 def _framed(part: bytes) -> bytes:
@@ -167,8 +168,8 @@ def _message(avro_name: str, key_id: str, body: bytes) -> bytes:
     return _framed(domain) + fingerprint + _framed(key_id.encode()) + _framed(body)
 
 
-def _mac(record: Any, key_id: str, secret: bytes) -> bytes:
-    return hmac.digest(secret, _authored_message(record, key_id), hashlib.sha256)
+def _mac(record: Any, key_id: str, secret: bytes, body: bytes | None = None) -> bytes:
+    return hmac.digest(secret, _authored_message(record, key_id, body), hashlib.sha256)
 
 
 def _signed_message(unsigned: Any) -> bytes:

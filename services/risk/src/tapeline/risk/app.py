@@ -61,9 +61,10 @@ class Shell:
             return self._seals.problem()
         return ""
 
-    def sign(self, record: Any) -> Any:
-        """An approval with key and code; everything else as it is."""
-        return seal(record, self._seals) if isinstance(record, ApprovedOrder) else record
+    def sign(self, record: Any, body: bytes | None = None) -> Any:
+        """An approval with key and code; everything else as it is. `body` is its encoding as it is
+        digested, where that is known."""
+        return seal(record, self._seals, body) if isinstance(record, ApprovedOrder) else record
 
     @staticmethod
     def check(record: Any) -> None:
