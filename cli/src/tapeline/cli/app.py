@@ -10,6 +10,7 @@ import typer
 
 from tapeline.cli.commands import (
     act,
+    backtest,
     data,
     explain,
     halting,
@@ -48,6 +49,7 @@ for module in (
     parity,
     venues,
     data,
+    backtest,
 ):
     module.register(app)
 

@@ -1,0 +1,137 @@
+"""Runs a chain over slices to its end and gives the run as tables."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tapeline.backtest.paced.chain import Chain
+from tapeline.backtest.paced.digests import Digests
+from tapeline.backtest.paced.setup import MarketSlice, Setup
+from tapeline.backtest.record_tables import RecordTables
+from tapeline.backtest.run_tables import Assumption, RunTables
+from tapeline.contracts.config import Venue
+from tapeline.execution.core import ExecutionCore
+from tapeline.risk.core import RiskCore
+from tapeline.runtime import clock
+from tapeline.runtime.core import Output
+
+SAID = {"risk": RiskCore.outputs, "execution": ExecutionCore.outputs}
+OnSlice = Callable[[MarketSlice], None]
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the run cannot know of itself."""
+
+    title: str = ""
+    source: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PacedRun:
+    """A run that has come to its end."""
+
+    tables: RunTables
+    digests: dict[str, str]
+    """part and topic -> digest, hex; those of a replay of the same run on Kafka"""
+    counts: dict[str, int]
+    """records by topic"""
+
+
+async def run_paced(
+    setup: Setup,
+    slices: AsyncIterable[MarketSlice],
+    facts: Facts,
+    on_slice: OnSlice = lambda _part: None,
+) -> PacedRun:
+    """Plays all slices; raises what the chain and the slices raise."""
+    accounts = setup.book().accounts
+    tables = RecordTables(accounts, setup.intervals_ns[0])
+    digests = Digests(SAID)
+
+    def hear(who: str, output: Output) -> None:
+        digests.add(who, output)
+        tables.add(output.record)
+
+    started_s, loading_s, events = clock.monotonic_s(), 0.0, 0
+    chain = Chain(setup, hear)
+    try:
+        async for part in _timed(slices):
+            loading_s += part[1]
+            events += part[0].count
+            await chain.step(part[0])
+            on_slice(part[0])
+    finally:
+        await chain.close()
+    description = tables.description(
+        setup.run_id,
+        "backtest",
+        title=facts.title,
+        source=facts.source,
+        groups=tuple(group.group_id for group in setup.groups()),
+        parameters=facts.parameters,
+        assumptions=assumptions_of(setup),
+        warnings=facts.warnings,
+        events=events,
+        digest=digests.whole(),
+        load_seconds=loading_s,
+        engine_seconds=clock.monotonic_s() - started_s - loading_s,
+        peak_rss_mb=peak_rss_mb(),
+    )
+    return PacedRun(tables.tables(description), digests.found(), digests.counts)
+
+
+async def _timed(slices: AsyncIterable[MarketSlice]) -> Any:
+    """Each slice with the seconds it took to come."""
+    since_s = clock.monotonic_s()
+    async for part in slices:
+        yield part, clock.monotonic_s() - since_s
+        since_s = clock.monotonic_s()
+
+
+def assumptions_of(setup: Setup) -> tuple[Assumption, ...]:
+    """What the paper venue takes for granted, by the venues of the configuration."""
+    venues = {known.record.venue: known.record for known in setup.config if _is_venue(known.record)}
+    found: list[Assumption] = []
+    for name, venue in sorted(venues.items()):
+        half, latency_ms = venue.half_spread_rate, venue.latency_ns / 1e6
+        found += [
+            Assumption(
+                name=f"{name} fees",
+                value=f"maker {venue.maker_fee_rate:f}, taker {venue.taker_fee_rate:f}",
+                meaning="Share of the notional that a fill costs.",
+            ),
+            Assumption(
+                name=f"{name} half spread",
+                value=f"{half:f}",
+                meaning="Share of the price paid where a tick has no quote.",
+            ),
+            Assumption(
+                name=f"{name} latency",
+                value=f"{latency_ms:g} ms",
+                meaning="An order reaches the venue so long after it was sent.",
+            ),
+            Assumption(
+                name=f"{name} participation",
+                value=f"{venue.participation_max:f}",
+                meaning="Share of a tick's size that an order can take; the rest waits.",
+            ),
+        ]
+    return tuple(found)
+
+
+def peak_rss_mb() -> float:
+    """Largest memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024
+
+
+def _is_venue(record: object) -> bool:
+    return isinstance(record, Venue)
