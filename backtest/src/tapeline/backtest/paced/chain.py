@@ -105,7 +105,9 @@ class Chain:
 
     def _shard(self, service: str, number: int) -> PacedShard:
         setup = self.setup
-        context = Context(run_id=setup.run_id, service=service, shard=number, mode=setup.mode)
+        context = Context(
+            run_id=setup.run_id, service=service, shard=number, mode=setup.mode, is_paced=True
+        )
         core = setup.money_cores[service](context)
         counts = {topics.CONTROL: 1, topics.CONFIG: 1}
         partitions = {

@@ -10,7 +10,6 @@ from tapeline.agents.config_book import ConfigBook, book_of
 from tapeline.agents.groups_stage import Outside
 from tapeline.contracts.config import GroupKind, TradingGroup
 from tapeline.contracts.market import MacroReading, Quote, Trade
-from tapeline.execution.admission import Rules
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime.core import Context, MoneyCore
@@ -18,12 +17,7 @@ from tapeline.runtime.core import Context, MoneyCore
 MakeCore = Callable[[Context], MoneyCore[Any]]
 
 
-def paced_execution(context: Context) -> MoneyCore[Any]:
-    """Execution of a paced run: the age of risk's heartbeat says nothing there."""
-    return ExecutionCore(context, Rules(is_paced=True))
-
-
-MONEY_CORES: Mapping[str, MakeCore] = {"risk": RiskCore, "execution": paced_execution}
+MONEY_CORES: Mapping[str, MakeCore] = {"risk": RiskCore, "execution": ExecutionCore}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
