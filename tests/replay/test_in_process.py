@@ -61,7 +61,7 @@ def test_an_order_row_follows_the_order_from_decision_to_end(same: PacedRun) -> 
     filled = same.tables["fills"].group_by("client_order_id").agg(pl.col("quantity").sum())
     joined = orders.join(filled, on="client_order_id", suffix="_of_fills")
     assert joined.height == orders.height
-    assert (joined["filled_quantity"] - joined["quantity_of_fills"]).abs().max() < 1e-9
+    assert ((joined["filled_quantity"] - joined["quantity_of_fills"]).abs() < 1e-9).all()
 
 
 def test_another_run_id_changes_ids_and_nothing_else() -> None:
