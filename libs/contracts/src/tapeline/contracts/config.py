@@ -363,6 +363,45 @@ class Budget:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeTier:
+    """Fee rates from some traded notional on."""
+
+    AVRO: ClassVar[str] = "tapeline.config.FeeTier"
+
+    notional_min: Decimal
+    """traded by the account at the venue in the 30 UTC days before today, its base currency"""
+    maker_fee_rate: Decimal
+    """fraction of notional; negative is a rebate"""
+    taker_fee_rate: Decimal
+    """fraction of notional"""
+
+    @classmethod
+    def from_avro(cls, data: Any) -> Self:
+        """From a decoded Avro datum; raises NotFinite for NaN and infinities."""
+        return cls(
+            notional_min=_in_range(data["notional_min"], "tapeline.config.FeeTier.notional_min"),
+            maker_fee_rate=_in_range(
+                data["maker_fee_rate"], "tapeline.config.FeeTier.maker_fee_rate"
+            ),
+            taker_fee_rate=_in_range(
+                data["taker_fee_rate"], "tapeline.config.FeeTier.taker_fee_rate"
+            ),
+        )
+
+    def to_avro(self) -> dict[str, Any]:
+        """As the Avro writer takes it; raises NotFinite for NaN and infinities."""
+        return {
+            "notional_min": _in_range(self.notional_min, "tapeline.config.FeeTier.notional_min"),
+            "maker_fee_rate": _in_range(
+                self.maker_fee_rate, "tapeline.config.FeeTier.maker_fee_rate"
+            ),
+            "taker_fee_rate": _in_range(
+                self.taker_fee_rate, "tapeline.config.FeeTier.taker_fee_rate"
+            ),
+        }
+
+
 class GroupKind(StrEnum):
     """How a group decides."""
 
@@ -413,6 +452,14 @@ class Instrument:
     """venue -> its symbol, for venues other than the instrument's own"""
     history_interval_ns: int | None = None
     """interval of the bars that risk keeps for volume, volatility and correlation, nanoseconds; null for none"""
+    borrow_rate: Decimal | None = None
+    """what a short position costs a year of 365 days, fraction of its worth; null: as the venue says"""
+    is_halted: bool = False
+    """its venue has halted trading in it: on paper nothing is accepted or filled"""
+    limit_down_price: Decimal | None = None
+    """on paper nothing trades below; null for no such limit"""
+    limit_up_price: Decimal | None = None
+    """on paper nothing trades above; null for no such limit"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -435,6 +482,16 @@ class Instrument:
             limits=None if data["limits"] is None else Limits.from_avro(data["limits"]),
             venue_symbols=data["venue_symbols"],
             history_interval_ns=data["history_interval_ns"],
+            borrow_rate=None
+            if data["borrow_rate"] is None
+            else _in_range(data["borrow_rate"], "tapeline.config.Instrument.borrow_rate"),
+            is_halted=data["is_halted"],
+            limit_down_price=None
+            if data["limit_down_price"] is None
+            else _in_range(data["limit_down_price"], "tapeline.config.Instrument.limit_down_price"),
+            limit_up_price=None
+            if data["limit_up_price"] is None
+            else _in_range(data["limit_up_price"], "tapeline.config.Instrument.limit_up_price"),
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -459,6 +516,16 @@ class Instrument:
             if self.venue_symbols is None
             else {k: self.venue_symbols[k] for k in sorted(self.venue_symbols)},
             "history_interval_ns": self.history_interval_ns,
+            "borrow_rate": None
+            if self.borrow_rate is None
+            else _in_range(self.borrow_rate, "tapeline.config.Instrument.borrow_rate"),
+            "is_halted": self.is_halted,
+            "limit_down_price": None
+            if self.limit_down_price is None
+            else _in_range(self.limit_down_price, "tapeline.config.Instrument.limit_down_price"),
+            "limit_up_price": None
+            if self.limit_up_price is None
+            else _in_range(self.limit_up_price, "tapeline.config.Instrument.limit_up_price"),
         }
 
 
@@ -599,6 +666,21 @@ class Mandate:
             "order_types": list(self.order_types),
             "requires_authors": self.requires_authors,
         }
+
+
+class MissingInputRule(StrEnum):
+    """What the paper venue does where a rule lacks its input: TELL does without it and raises an incident that names it, REJECT takes no order that needs it."""
+
+    TELL = "TELL"
+    REJECT = "REJECT"
+
+
+class QueueRule(StrEnum):
+    """When trades at the price of a resting limit order fill it on paper: THROUGH never, only trades beyond it do; AHEAD once the size displayed ahead of it has traded; TOUCH at once."""
+
+    THROUGH = "THROUGH"
+    AHEAD = "AHEAD"
+    TOUCH = "TOUCH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -894,6 +976,24 @@ class Venue:
     """what we ask of it at most"""
     address: str = ""
     """where its adapter finds it, such as a URL; empty: the adapter knows"""
+    latency_jitter_ns: int = 0
+    """most that paper adds to latency_ns for one command, drawn from the command's id, nanoseconds"""
+    queue_rule: QueueRule = QueueRule.THROUGH
+    """when a resting limit order is filled on paper by trades at its price"""
+    is_own_size_consumed: bool = True
+    """on paper, what our orders took of a displayed size is gone until the price moves or more is displayed; counts where participation_max does"""
+    is_stop_gapped: bool = True
+    """on paper, a stop pays the price of the tick it finds; false: its stop price, whatever was traded"""
+    impact_rate: Decimal | None = None
+    """on paper, a taker's price moves against it by this x square root of (quantity / displayed size), a fraction of price; null for none"""
+    fee_tiers: tuple[FeeTier, ...] = ()
+    """fee rates by traded notional, in the place of maker_fee_rate and taker_fee_rate once one is reached; ascending"""
+    is_funding_charged: bool = True
+    """on paper, perpetual contracts pay and receive funding"""
+    borrow_rate: Decimal | None = None
+    """on paper, what a short position costs a year of 365 days, fraction of its worth; null: not known"""
+    missing_input_rule: MissingInputRule = MissingInputRule.TELL
+    """what the paper venue does where a rule lacks what it needs"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -918,6 +1018,21 @@ class Venue:
             receive_window_ns=data["receive_window_ns"],
             requests_per_s=data["requests_per_s"],
             address=data["address"],
+            latency_jitter_ns=data["latency_jitter_ns"],
+            queue_rule=QueueRule[data["queue_rule"]],
+            is_own_size_consumed=data["is_own_size_consumed"],
+            is_stop_gapped=data["is_stop_gapped"],
+            impact_rate=None
+            if data["impact_rate"] is None
+            else _in_range(data["impact_rate"], "tapeline.config.Venue.impact_rate"),
+            fee_tiers=tuple([FeeTier.from_avro(item) for item in data["fee_tiers"]])
+            if data["fee_tiers"]
+            else (),
+            is_funding_charged=data["is_funding_charged"],
+            borrow_rate=None
+            if data["borrow_rate"] is None
+            else _in_range(data["borrow_rate"], "tapeline.config.Venue.borrow_rate"),
+            missing_input_rule=MissingInputRule[data["missing_input_rule"]],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -942,6 +1057,19 @@ class Venue:
             "receive_window_ns": self.receive_window_ns,
             "requests_per_s": self.requests_per_s,
             "address": self.address,
+            "latency_jitter_ns": self.latency_jitter_ns,
+            "queue_rule": self.queue_rule.value,
+            "is_own_size_consumed": self.is_own_size_consumed,
+            "is_stop_gapped": self.is_stop_gapped,
+            "impact_rate": None
+            if self.impact_rate is None
+            else _in_range(self.impact_rate, "tapeline.config.Venue.impact_rate"),
+            "fee_tiers": [item.to_avro() for item in self.fee_tiers],
+            "is_funding_charged": self.is_funding_charged,
+            "borrow_rate": None
+            if self.borrow_rate is None
+            else _in_range(self.borrow_rate, "tapeline.config.Venue.borrow_rate"),
+            "missing_input_rule": self.missing_input_rule.value,
         }
 
 
