@@ -22,7 +22,14 @@ from tapeline.contracts.control import (
     SetLiveSwitch,
     SetTradingState,
 )
-from tapeline.contracts.market import AggressorSide, Quote, TickOrigin, Trade
+from tapeline.contracts.market import (
+    AggressorSide,
+    BookSnapshot,
+    FundingRate,
+    Quote,
+    TickOrigin,
+    Trade,
+)
 from tapeline.contracts.orders import (
     Algorithm,
     Approval,
@@ -105,6 +112,7 @@ def venue(**changes: Any) -> Venue:
         half_spread_rate=dec("0.001"),
         latency_ns=0,
         participation_max=dec(0),
+        borrow_rate=dec(0),
         version=1,
     )
     return replace(plain, **changes)
@@ -374,7 +382,7 @@ class Driver:
         """One input, and what the core says to it."""
         self.count += 1
         event_id = f"event-{self.count}"
-        if isinstance(record, Trade | Quote):
+        if isinstance(record, Trade | Quote | BookSnapshot | FundingRate):
             event_id = f"{content_id(record.content_key())}@ticks/0/{self.count}"
         topic = topic or TOPIC_OF.get(getattr(record, "AVRO", ""), topics.TICKS)
         event = Input(

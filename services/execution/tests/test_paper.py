@@ -168,8 +168,12 @@ def test_limit_orders(of: Order, ticks: list[Trade | Quote], expected: list[str]
             ],
         ),
         (order(), [3.9, 4.0], ["fill 1 @ 100.1 taker", "PARTIALLY_FILLED"]),
-        # Where the feed does not say how much there was, it does not limit.
-        (order(), [0.0], ["fill 10 @ 100.1 taker", "FILLED end"]),
+        # Where the feed does not say how much there was, it does not limit, and that is said.
+        (
+            order(),
+            [0.0],
+            ["incident PAPER_SIZE_MISSING", "fill 10 @ 100.1 taker", "FILLED end"],
+        ),
         (
             order(time_in_force=IOC),
             [16.0],

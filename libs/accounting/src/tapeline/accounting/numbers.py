@@ -113,6 +113,11 @@ def divide_down(dividend: Decimal, divisor: Decimal) -> Decimal:
     return divide_rounded(dividend, divisor, ROUND_DOWN)
 
 
+def root_rounded(value: Decimal) -> Decimal:
+    """A square root rounded to 18 decimals, half to even; raises InvalidOperation below 0."""
+    return _WIDE.sqrt(value).quantize(STEP, ROUND_HALF_EVEN, _WIDE)
+
+
 def product(one: Decimal, other: Decimal) -> Decimal:
     """A product with all of its digits, to be compared."""
     return _WIDE.multiply(one, other)

@@ -1,9 +1,10 @@
 """Execution: carries out what risk approved, and nothing else.
 
-In:  control and config (all), ApprovedOrder and risk's Watermark of the shard, Trade and Quote.
+In:  control and config (all), ApprovedOrder and risk's Watermark of the shard, Trade and Quote,
+     on paper BookSnapshot and FundingRate.
      Outside of paper also venue-reports, from which the sender's findings are heard.
 Out: OrderUpdate with the VenueCommand it sends, VenueReport of the paper venue, Fill, account
-     events of external venues, Incident.
+     events, Incident.
 Invariants: an approval is carried out at most once and ends in exactly one terminal OrderUpdate;
     nothing is sent that admission.py refuses; the fills of an order never exceed its quantity.
 
@@ -34,7 +35,7 @@ from tapeline.contracts.control import (
     SetLiveSwitch,
     SetTradingState,
 )
-from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.market import BookSnapshot, FundingRate, Quote, Trade
 from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,
@@ -75,12 +76,12 @@ from tapeline.execution.state import (
 )
 from tapeline.execution.transcript import Transcript
 from tapeline.execution.venues.arrival import earliest
-from tapeline.execution.venues.paper import PaperVenue
+from tapeline.execution.venues.paper import PaperVenue, Said
 from tapeline.execution.venues.paper_books import remember
 from tapeline.runtime.core import Context, Input, InputTopic, Output, Pacing, TimerFired
 
 DEFAULT_RULES: Final = Rules()
-TICKS: Final = (Trade, Quote)
+TICKS: Final = (Trade, Quote, BookSnapshot)
 ON_PAPER: Final = (
     InputTopic(
         topic=topics.CONTROL,
@@ -162,7 +163,7 @@ class ExecutionCore:
         talk = Transcript(self.context, event, state, self.evolve)
         record = event.record
         match record:
-            case Trade() | Quote():
+            case Trade() | Quote() | BookSnapshot() | FundingRate():
                 self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
             case ApprovedOrder():
                 self._on_approved(talk, state)
@@ -190,10 +191,13 @@ class ExecutionCore:
     def _hear_paper(
         self,
         talk: Transcript,
-        reports: Iterable[VenueReport],
+        said: Iterable[Said],
         causation_id: str | None = None,
     ) -> None:
-        for report in reports:
+        for report in said:
+            if not isinstance(report, VenueReport):
+                talk.beside(report)
+                continue
             order = talk.state.known_order(report.client_order_id)
             correlation_id = talk.correlation_id if order is None else order.correlation_id
             talk.report(report, correlation_id, causation_id)
@@ -300,7 +304,7 @@ class ExecutionCore:
         if order is None:
             assert parent is not None, "admission has looked it up"
             update = scheduling.told(parent, parent.status, talk.session_ns)
-            talk.update(_answering(update, cancel, is_terminal=True), talk.correlation_id)
+            talk.update(life_cycle.answering(update, cancel, is_terminal=True), talk.correlation_id)
             return
         if order.status in TERMINAL:
             update = life_cycle.cancel_update(order, cancel, talk.session_ns)
@@ -308,7 +312,7 @@ class ExecutionCore:
             return
         status = next_status(order.status, Trigger.REQUEST_CANCEL)
         assert status is not None
-        update = _answering(life_cycle.update_of(order, status, talk.session_ns), cancel)
+        update = life_cycle.answering(life_cycle.update_of(order, status, talk.session_ns), cancel)
         self._send(talk, update, self._command(talk, CommandKind.CANCEL, approved))
 
     def _cancel_parent(
@@ -322,7 +326,9 @@ class ExecutionCore:
             assert found is not None
             status = found
         update = replace(scheduling.told(parent, status, talk.session_ns), reason=reason)
-        talk.update(update if cancel is None else _answering(update, cancel), talk.correlation_id)
+        talk.update(
+            update if cancel is None else life_cycle.answering(update, cancel), talk.correlation_id
+        )
 
     def _on_control(self, talk: Transcript, state: ExecutionState) -> None:
         record = talk.event.record
@@ -417,7 +423,7 @@ class ExecutionCore:
     def _evolve_input(self, state: ExecutionState, event: Input) -> ExecutionState:
         record = event.record
         match record:
-            case Trade() | Quote():
+            case Trade() | Quote() | BookSnapshot() | FundingRate():
                 return replace(state, paper=self.paper.evolve(state.paper, record))
             case Watermark():
                 return self._after_watermark(state, event)
@@ -482,19 +488,10 @@ class ExecutionCore:
                 state = bookkeeping.filled(state, record)
                 state = external.after_fill(state, record)
             case CashAdjustment() | FundingPayment() | PositionCorrection() | VenueDrift():
-                state = external.after_account_event(state, record)
+                if record.account_id in state.external.books:
+                    return external.after_account_event(state, record)
+                assert isinstance(record, CashAdjustment | FundingPayment)
+                state = replace(state, paper=self.paper.evolve(state.paper, record))
             case VenueReport():
                 state = replace(state, paper=self.paper.evolve(state.paper, record))
         return state
-
-
-def _answering(
-    update: OrderUpdate, cancel: PendingCancel, *, is_terminal: bool = False
-) -> OrderUpdate:
-    """An update in answer to the approval of a cancel."""
-    return replace(
-        update,
-        approval_id=cancel.approval_id,
-        decision_id=cancel.decision_id,
-        is_terminal=is_terminal,
-    )

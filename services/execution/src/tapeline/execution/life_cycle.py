@@ -293,3 +293,15 @@ def denied(approved: ApprovedOrder, code: str, reason: str, now_ns: int) -> Orde
         ts_event_ns=now_ns,
         ts_init_ns=now_ns,
     )
+
+
+def answering(
+    update: OrderUpdate, cancel: PendingCancel, *, is_terminal: bool = False
+) -> OrderUpdate:
+    """An update in answer to the approval of a cancel."""
+    return replace(
+        update,
+        approval_id=cancel.approval_id,
+        decision_id=cancel.decision_id,
+        is_terminal=is_terminal,
+    )

@@ -16,12 +16,11 @@ from tapeline.contracts.orders import (
     NotSent,
     OrderStatus,
     VenueCommand,
-    VenueReport,
 )
 from tapeline.execution.external_state import SHADOW
 from tapeline.execution.state import ExecutionState
 from tapeline.execution.transcript import Transcript
-from tapeline.execution.venues.paper import PaperVenue
+from tapeline.execution.venues.paper import PaperVenue, Said
 from tapeline.runtime.core import Input
 
 
@@ -57,7 +56,7 @@ def handed_over(state: ExecutionState, event: Input, mode: str) -> VenueCommand 
     )
 
 
-def decided(talk: Transcript, venue: PaperVenue, command: VenueCommand) -> tuple[VenueReport, ...]:
+def decided(talk: Transcript, venue: PaperVenue, command: VenueCommand) -> tuple[Said, ...]:
     """What the paper venue answers at once; the state of the talk is the one behind the input."""
     reports = venue.decide(talk.state.paper, command, talk.session_ns)
     talk.state = after(talk.state, venue, command)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tapeline.contracts import topics
+from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.orders import Fill, OrderUpdate, VenueReport
 from tapeline.contracts.system import Incident
 from tapeline.execution.state import ExecutionState
+from tapeline.execution.venues.missing import Missing
 from tapeline.runtime.core import Context, Input, Output
 from tapeline.runtime.ids import derive_id
 
@@ -74,6 +76,15 @@ class Transcript:
         self._say(
             topics.ACCOUNT_EVENTS, record.account_id, record, event_id, self.correlation_id, None
         )
+
+    def beside(self, said: FundingPayment | CashAdjustment | Missing) -> None:
+        """Says what a venue inside the core says besides its reports."""
+        if isinstance(said, Missing):
+            self.incident(said.code, said.reason)
+        elif isinstance(said, FundingPayment):
+            self.account_event(said, said.payment_id)
+        else:
+            self.account_event(said, said.adjustment_id)
 
     def incident(self, code: str, reason: str, severity: str = "warning") -> None:
         """Says something that a person should know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Final
 
 from tapeline.accounting.numbers import ZERO, is_multiple
@@ -18,7 +19,17 @@ DAY_NS: Final = 86_400_000_000_000
 def arrival_ns(state: PaperState, command: VenueCommand) -> int:
     """When a command reaches its venue."""
     venue = state.venues.get(command.venue)
-    return command.ts_event_ns + (0 if venue is None else venue.latency_ns)
+    if venue is None:
+        return command.ts_event_ns
+    jitter_ns_max = venue.latency_jitter_ns
+    jitter = jitter_ns(command.command_id, jitter_ns_max) if jitter_ns_max else 0
+    return command.ts_event_ns + venue.latency_ns + jitter
+
+
+def jitter_ns(command_id: str, jitter_ns_max: int) -> int:
+    """Between 0 and the most, evenly, and always the same for the same command."""
+    drawn = int.from_bytes(blake2b(command_id.encode(), digest_size=8).digest(), "big")
+    return drawn % (jitter_ns_max + 1)
 
 
 def expires_ns(order: Order, arrives_ns: int) -> int | None:
@@ -66,6 +77,12 @@ def reducible(state: PaperState, order: Order) -> Decimal:
 def has_increments(instrument: Instrument) -> bool:
     """Whether prices and quantities of an instrument have a grid at all."""
     return instrument.tick_size > 0 and instrument.lot_size > 0
+
+
+def is_beyond_limits(instrument: Instrument, price: Decimal) -> bool:
+    """Whether the exchange lets nothing trade at a price."""
+    low, high = instrument.limit_down_price, instrument.limit_up_price
+    return (low is not None and price < low) or (high is not None and price > high)
 
 
 def fault(state: PaperState, held: PaperOrder) -> str:
@@ -131,6 +148,12 @@ def standing_fault(state: PaperState, order: Order, prices: Prices | None) -> st
     """Why an order is rejected on arrival in a market of these prices, or empty."""
     if order.is_reduce_only and not reducible(state, order):
         return "reduce only: there is nothing to reduce"
+    instrument = state.instruments[order.instrument_id]
+    if instrument.is_halted:
+        return "trading in the instrument is halted"
+    for price in (order.limit_price, order.stop_price):
+        if price is not None and is_beyond_limits(instrument, price):
+            return "a price of it is beyond the limit up or down"
     if order.is_post_only and prices is not None and is_marketable(order, prices):
         return "post only: it would take liquidity"
     return ""

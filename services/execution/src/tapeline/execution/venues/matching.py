@@ -6,32 +6,38 @@ within its limit. A resting limit order fills at its limit, and only when a quot
 trade prints strictly through it: at the limit itself, others stood before us in the queue. A stop
 waits until a trade prints, or a quote stands, at its price or beyond; from that very tick on it is
 a market or a limit order, so behind a gap it pays the price of the tick it finds, never its stop.
+A book is a quote with more levels behind it: a taker goes through them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, TypeAlias
 
 from tapeline.accounting.numbers import (
     ONE,
     ZERO,
+    divide_rounded,
     price_from_float,
+    product,
+    root_rounded,
     round_down_to_lot,
     round_down_to_tick,
     round_up_to_tick,
 )
 from tapeline.contracts.config import Instrument, Venue
-from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.market import BookLevel, BookSnapshot, Quote, TickOrigin, Trade
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
 from tapeline.execution.venues.order_view import STOPS
 from tapeline.execution.venues.paper_state import PaperOrder, Stance
 
-Tick: TypeAlias = Trade | Quote
+Tick: TypeAlias = Trade | Quote | BookSnapshot
 QUOTE_AGE_NS_MAX: Final = 5_000_000_000
 """A quote older than that says nothing about the price of a trade."""
-_AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
+AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
+"""Judged by the first tick, never at rest."""
+_NO_LEVEL: Final = BookLevel(price=0.0, size=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,14 @@ class Prices:
     buy_size: Decimal | None
     """quantity that a buyer finds; None: the feed does not say"""
     sell_size: Decimal | None
+    asks: tuple[BookLevel, ...] = ()
+    """all levels of a book, best first"""
+    bids: tuple[BookLevel, ...] = ()
+
+    @property
+    def traded_size(self) -> Decimal | None:
+        """Of the tick's own trade; None: the feed does not say."""
+        return self.buy_size
 
     def taken(self, side: Side) -> Decimal | None:
         """Price for a taker."""
@@ -57,8 +71,30 @@ class Prices:
         return self.buy_size if side is Side.BUY else self.sell_size
 
 
+def quote_of(book: BookSnapshot) -> Quote:
+    """The best bid and ask of a book; a side without levels is not quoted."""
+    bid = book.bids[0] if book.bids else _NO_LEVEL
+    ask = book.asks[0] if book.asks else _NO_LEVEL
+    return Quote(
+        instrument_id=book.instrument_id,
+        feed=book.feed,
+        feed_sequence=book.feed_sequence,
+        bid_price=bid.price,
+        ask_price=ask.price,
+        bid_size=bid.size,
+        ask_size=ask.size,
+        origin=TickOrigin.EXCHANGE,
+        quality=(),
+        ts_event_ns=book.ts_event_ns,
+        ts_init_ns=book.ts_init_ns,
+    )
+
+
 def prices_of(tick: Tick, quote: Quote | None, instrument: Instrument, venue: Venue) -> Prices:
     """Prices of a tick; `quote` is the last one before a trade, if any."""
+    if isinstance(tick, BookSnapshot):
+        best = prices_of(quote_of(tick), None, instrument, venue)
+        return replace(best, asks=tick.asks, bids=tick.bids)
     if isinstance(tick, Quote):
         bid, ask = _positive(tick.bid_price), _positive(tick.ask_price)
         if bid is not None and ask is not None:
@@ -129,7 +165,7 @@ def stance_at(held: PaperOrder, before: Prices | None, now: Prices) -> Stance:
         return _stop_stance(order, now)
     if order.order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
         return Stance.TAKING
-    if order.time_in_force in _AT_ONCE:
+    if order.time_in_force in AT_ONCE:
         return Stance.TAKING if is_marketable(order, now) else Stance.RESTING
     stance = held.stance
     if stance is Stance.ARRIVING:
@@ -149,7 +185,7 @@ def fill_price(
     if stance is Stance.TAKING:
         return None if taken is None else (taken, LiquiditySide.TAKER)
     limit = order.limit_price
-    if limit is None or order.time_in_force in _AT_ONCE:
+    if limit is None or order.time_in_force in AT_ONCE:
         return None
     if prices.traded is None:
         is_hit = is_marketable(order, prices)
@@ -160,16 +196,65 @@ def fill_price(
     return (limit, LiquiditySide.MAKER) if is_hit else None
 
 
-def fill_quantity(
-    wanted: Decimal, size: Decimal | None, taken: Decimal, lot_size: Decimal, venue: Venue
-) -> Decimal:
-    """How much of `wanted` a tick of some size gives.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a tick has for one side of ours at one price."""
 
-    One order takes at most the venue's share of the size, and all our orders together (`taken` so
-    far) at most the size. Without a limit, or where the feed does not say, all of it.
+    price: Decimal
+    size: Decimal | None
+    """None: the feed does not say"""
+    level: int = 0
+    """0 for the best, then deeper"""
+
+
+def offers(order: Order, hit: Decimal, prices: Prices, step: Decimal) -> tuple[Offer, ...]:
+    """What a taker meets, best first: the one price of a tick, or the levels of a book that its
+    limit allows. `hit` is the best price, `step` the tick size."""
+    is_buying = order.side is Side.BUY
+    levels = prices.asks if is_buying else prices.bids
+    if not levels:
+        return (Offer(hit, prices.size(order.side)),)
+    found: list[Offer] = []
+    for number, level in enumerate(levels):
+        price = _positive(level.price)
+        if price is None:
+            continue
+        price = round_up_to_tick(price, step) if is_buying else round_down_to_tick(price, step)
+        limit = order.limit_price
+        if limit is not None and (price > limit if is_buying else price < limit):
+            break
+        found.append(Offer(price, _positive(level.size), number))
+    return tuple(found)
+
+
+def impacted(order: Order, offer: Offer, taken: Decimal, venue: Venue, step: Decimal) -> Decimal:
+    """The price of a taker that takes the tick's size up to `taken`, moved against it.
+
+    Square-root impact: price x (1 +- impact_rate x sqrt(taken / displayed size)), rounded to the
+    tick against us. Form: Almgren et al., Direct Estimation of Equity Market Impact (2005), with
+    the displayed size in the place of a day's volume and volatility in `impact_rate`.
     """
-    if size is None or not venue.participation_max:
+    if venue.impact_rate is None or offer.size is None:
+        return offer.price
+    root = root_rounded(divide_rounded(taken, offer.size))
+    moved = product(offer.price, product(venue.impact_rate, root))
+    if order.side is Side.BUY:
+        return round_up_to_tick(offer.price + moved, step)
+    return round_down_to_tick(offer.price - moved, step)
+
+
+def fill_quantity(
+    wanted: Decimal, offer: Offer, taken: Decimal, consumed: Decimal, terms: tuple[Decimal, Decimal]
+) -> Decimal:
+    """How much of `wanted` a tick of some size gives; `terms` are lot size and participation.
+
+    One order takes at most its share of the size, and all our orders together (`taken` so far) at
+    most the size; what we took of it when it was displayed before (`consumed`) is gone. Without a
+    limit, or where the feed does not say, all of it.
+    """
+    lot_size, participation_max = terms
+    if offer.size is None or not participation_max:
         return wanted
-    share = round_down_to_lot(size * venue.participation_max, lot_size)
-    left = round_down_to_lot(max(size - taken, ZERO), lot_size)
+    share = round_down_to_lot(max(offer.size * participation_max - consumed, ZERO), lot_size)
+    left = round_down_to_lot(max(offer.size - taken - consumed, ZERO), lot_size)
     return min(wanted, share, left)

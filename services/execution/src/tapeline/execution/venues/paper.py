@@ -1,25 +1,29 @@
 """The paper venue: an exchange imitated against the tick stream, a pure core of its own.
 
-In:  VenueCommand, Trade, Quote, TimerFired, and Instrument, Account, Venue from config.
-Out: VenueReport, as from any venue.
+In:  VenueCommand, Trade, Quote, BookSnapshot, FundingRate, TimerFired, and Instrument, Account,
+     Venue from config.
+Out: VenueReport, as from any venue; FundingPayment and CashAdjustment for what is held; Missing
+     for what a rule lacks.
 
 Commands take the venue's latency to arrive. An order is filled by ticks that happened after its
 arrival, by the rules of matching.py, in time priority. The venue keeps its own ledger of cash and
 positions, by which the others' books can be checked.
 
 Invariants: no order fills beyond its quantity; what the ledger holds is the fold of its FILLED
-reports; every order ends at most once.
+reports, payments and adjustments; every order ends at most once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from tapeline.accounting.numbers import ZERO, exact, fixed, notional, quantize_money
+from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.market import BookSnapshot, FundingRate, Quote, Trade
 from tapeline.contracts.orders import (
     CommandKind,
     LiquiditySide,
@@ -31,22 +35,38 @@ from tapeline.contracts.orders import (
     VenueCommand,
     VenueReport,
 )
-from tapeline.execution.venues import arrival, paper_books
-from tapeline.execution.venues.matching import (
-    Prices,
-    Tick,
-    fill_price,
-    fill_quantity,
-    prices_of,
-)
+from tapeline.execution.venues import accruals, arrival, fees, missing, paper_books
+from tapeline.execution.venues.matching import Prices, Tick, prices_of
+from tapeline.execution.venues.meeting import Meeting
+from tapeline.execution.venues.missing import Missing
 from tapeline.execution.venues.order_view import order_of
-from tapeline.execution.venues.paper_state import PaperAmendment, PaperOrder, PaperState, Stance
+from tapeline.execution.venues.paper_state import (
+    PaperAccount,
+    PaperAmendment,
+    PaperOrder,
+    PaperState,
+    Stance,
+)
 from tapeline.runtime.core import TimerFired
 from tapeline.runtime.ids import derive_id
 
+_NOBODY: Final = PaperAccount()
 PaperEvent: TypeAlias = (
-    VenueCommand | Trade | Quote | TimerFired | Account | Instrument | Venue | VenueReport
+    VenueCommand
+    | Trade
+    | Quote
+    | BookSnapshot
+    | FundingRate
+    | TimerFired
+    | Account
+    | Instrument
+    | Venue
+    | VenueReport
+    | FundingPayment
+    | CashAdjustment
 )
+Said: TypeAlias = VenueReport | FundingPayment | CashAdjustment | Missing
+"""What the venue says to an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +76,46 @@ class PaperVenue:
     run_id: str
 
     @exact
-    def decide(
-        self, state: PaperState, event: PaperEvent, session_ns: int
-    ) -> tuple[VenueReport, ...]:
+    def decide(self, state: PaperState, event: PaperEvent, session_ns: int) -> tuple[Said, ...]:
         """What the venue answers to an event; does not change the state."""
-        if isinstance(event, Trade | Quote):
+        if isinstance(event, Trade | Quote | BookSnapshot):
             if event.instrument_id not in state.by_instrument:
                 return ()
             return _Visit(self, state, session_ns).tick(event)
         if isinstance(event, VenueCommand):
             return _Visit(self, state, session_ns).command(event)
         if isinstance(event, TimerFired):
-            return _Visit(self, state, session_ns).timer(event)
+            return (
+                *_Visit(self, state, session_ns).timer(event),
+                *_new(state, accruals.nightly(state, event.ts_event_ns, self.derived)),
+            )
+        if isinstance(event, FundingRate):
+            return _new(state, accruals.funded(state, event, session_ns, self.derived))
         return ()
 
     @exact
     def evolve(self, state: PaperState, event: PaperEvent) -> PaperState:
         """State after an event or one of the venue's own reports."""
-        if isinstance(event, Trade | Quote):
+        if isinstance(event, Trade | Quote | BookSnapshot):
             return paper_books.seen(state, event)
         if isinstance(event, VenueReport):
             return paper_books.reported(state, event)
         if isinstance(event, VenueCommand):
             return self._commanded(state, event)
         if isinstance(event, TimerFired):
-            return replace(state, due_ns=arrival.next_due_ns(state, event.ts_event_ns))
+            return self._looked(state, event.ts_event_ns)
+        if isinstance(event, FundingRate):
+            owed = accruals.funded(state, event, 0, self.derived)
+            return accruals.after_rate(missing.with_told(state, _lacking(owed)), event)
+        if isinstance(event, FundingPayment | CashAdjustment):
+            return paper_books.paid(state, event)
         return paper_books.configured(state, event)
+
+    def _looked(self, state: PaperState, now_ns: int) -> PaperState:
+        owed = accruals.nightly(state, now_ns, self.derived)
+        state = accruals.accrued(missing.with_told(state, _lacking(owed)), now_ns)
+        due_ns = arrival.earliest(arrival.next_due_ns(state, now_ns), state.accrual_ns)
+        return replace(state, due_ns=due_ns)
 
     def _commanded(self, state: PaperState, command: VenueCommand) -> PaperState:
         order_id, arrives_ns = command.client_order_id, arrival.arrival_ns(state, command)
@@ -97,6 +131,7 @@ class PaperVenue:
             held = replace(held, cancel_ns=arrival.earliest(held.cancel_ns, arrives_ns))
         elif command.kind is CommandKind.SUBMIT and order_id not in state.orders:
             held = self._held(state, command)
+            state = missing.with_told(state, missing.for_order(state, held.order))
             ids = state.by_instrument.get(held.order.instrument_id, ())
             state = replace(
                 state,
@@ -128,6 +163,23 @@ class PaperVenue:
         return derive_id(self.run_id, f"venue/{venue}", cause, kind, index)
 
 
+def _lacking(said: Iterable[Said]) -> tuple[Missing, ...]:
+    return tuple(one for one in said if isinstance(one, Missing))
+
+
+def _new(state: PaperState, said: Iterable[Said]) -> tuple[Said, ...]:
+    """Without what was told before, or is told twice."""
+    told: set[str] = set(state.told)
+    found: list[Said] = []
+    for one in said:
+        if not isinstance(one, Missing):
+            found.append(one)
+        elif one.name not in told:
+            told.add(one.name)
+            found.append(one)
+    return tuple(found)
+
+
 @dataclass(slots=True)
 class _Visit:
     """One event's way through the venue: a local state, and the reports so far."""
@@ -135,15 +187,20 @@ class _Visit:
     venue: PaperVenue
     state: PaperState
     session_ns: int
-    reports: list[VenueReport] = field(default_factory=list)
-    taken: dict[Side, Decimal] = field(default_factory=dict)
-    """of the tick's size, by our orders"""
+    before: PaperState = field(init=False)
+    """as it was when the event came"""
+    reports: list[Said] = field(default_factory=list)
+    taken: dict[tuple[Side, int], Decimal] = field(default_factory=dict)
+    """of the tick's size, by our orders: side and level"""
     prices: dict[str, Prices] = field(default_factory=dict)
     """of the tick, by venue"""
 
+    def __post_init__(self) -> None:
+        self.before = self.state
+
     # ---- events
 
-    def command(self, command: VenueCommand) -> tuple[VenueReport, ...]:
+    def command(self, command: VenueCommand) -> tuple[Said, ...]:
         if command.is_amendment:
             self._take_amendment(command)
         elif command.kind is CommandKind.SUBMIT:
@@ -159,9 +216,13 @@ class _Visit:
         if known is not None:
             self.reports.append(self._answer(command, known, ReportKind.ACCEPTED, ""))
             return
+        order = order_of(command)
+        reason = missing.refusal(self.state, order)
+        lacking = missing.for_order(self.state, order)
+        self.reports += missing.untold(self.state, lacking)
         self.state = self.venue.evolve(self.state, command)
         held = self.state.orders[command.client_order_id]
-        reason = arrival.fault(self.state, held)
+        reason = arrival.fault(self.state, held) or reason
         if reason:
             self._report(held, ReportKind.REJECTED, command.ts_event_ns, reason)
         elif held.arrival_ns <= self.session_ns:
@@ -190,7 +251,7 @@ class _Visit:
         kind = ReportKind.NOT_FOUND if held is None else ReportKind.ACCEPTED
         self.reports.append(self._answer(command, held, kind, ""))
 
-    def timer(self, event: TimerFired) -> tuple[VenueReport, ...]:
+    def timer(self, event: TimerFired) -> tuple[Said, ...]:
         due = [
             held for held in self.state.orders.values() if arrival.is_due(held, event.ts_event_ns)
         ]
@@ -198,14 +259,17 @@ class _Visit:
             self._advance(held, event.ts_event_ns, event.ts_event_ns)
         return tuple(self.reports)
 
-    def tick(self, tick: Tick) -> tuple[VenueReport, ...]:
+    def tick(self, tick: Tick) -> tuple[Said, ...]:
+        if missing.lacks_size(tick):
+            self.reports += missing.untold(self.state, missing.in_tick(self.state, tick))
+        is_halted = self.state.instruments[tick.instrument_id].is_halted
         for order_id in self.state.by_instrument[tick.instrument_id]:
             held = self.state.orders[order_id]
             # Arrivals and cancels at the instant of a tick come behind it, expiry before it.
             if not self._advance(held, tick.ts_event_ns - 1, tick.ts_event_ns):
                 continue
             held = self.state.orders[order_id]
-            if tick.ts_event_ns > held.arrival_ns:
+            if tick.ts_event_ns > held.arrival_ns and not is_halted:
                 self._match(held, tick)
         return tuple(self.reports)
 
@@ -252,11 +316,16 @@ class _Visit:
             reason = "post only: it would take liquidity"
             self._report(held, ReportKind.CANCELED, tick.ts_event_ns, reason)
             return
-        hit = fill_price(order, stance, now)
-        quantity = ZERO if hit is None else self._quantity(held, now)
-        if hit is not None and quantity > 0:
-            self.taken[order.side] = self.taken.get(order.side, ZERO) + quantity
-            self._fill(held, quantity, hit, tick.ts_event_ns)
+        meeting = Meeting(self.state, held, stance, tick, now, self.taken, self.before)
+        if meeting.lacks_size():
+            reason = "the size of the tick is not known and the venue's rules need it"
+            self._report(held, ReportKind.CANCELED, tick.ts_event_ns, reason)
+            return
+        for offer, quantity, liquidity_side in meeting.fills():
+            taken = fixed(self.taken.get((order.side, offer.level), ZERO) + quantity)
+            self.taken[order.side, offer.level] = taken
+            self._fill(held, quantity, (offer.price, liquidity_side), tick.ts_event_ns)
+            held = self.state.orders.get(order.client_order_id, held)
         self._end_if_spent(order, tick.ts_event_ns)
 
     def _prices(self, order: Order, tick: Tick) -> Prices:
@@ -269,19 +338,6 @@ class _Visit:
             )
             self.prices[order.venue] = found
         return found
-
-    def _quantity(self, held: PaperOrder, now: Prices) -> Decimal:
-        """How much the tick gives an order that it hits."""
-        order, state = held.order, self.state
-        quantity = fill_quantity(
-            min(held.leaves_quantity, arrival.reducible(state, order)),
-            now.size(order.side),
-            self.taken.get(order.side, ZERO),
-            state.instruments[order.instrument_id].lot_size,
-            state.venues[order.venue],
-        )
-        is_all_or_none = order.time_in_force is TimeInForce.FOK
-        return ZERO if is_all_or_none and quantity < held.leaves_quantity else quantity
 
     def _end_if_spent(self, order: Order, now_ns: int) -> None:
         held = self.state.orders.get(order.client_order_id)
@@ -308,7 +364,8 @@ class _Visit:
             self.state.venues[order.venue],
         )
         is_maker = liquidity_side is LiquiditySide.MAKER
-        rate = venue.maker_fee_rate if is_maker else venue.taker_fee_rate
+        account = self.state.accounts.get(order.account_id, _NOBODY)
+        rate = fees.fee_rate(venue, account, now_ns, is_maker=is_maker)
         value = notional(quantity, price, instrument.multiplier)
         trade_id = self.venue.derived(order.venue, order.client_order_id, "Trade", held.fill_count)
         plain = self._plain(held, ReportKind.FILLED, now_ns, "", cause=trade_id)

@@ -124,8 +124,9 @@ class PaperAdapter:
         self._publish(self._step(TimerFired(ts_event_ns=self._context.now_ns())))
 
     def _step(self, event: PaperEvent) -> tuple[VenueReport, ...]:
-        reports = self._core.decide(self._state, event, self._context.now_ns())
+        said = self._core.decide(self._state, event, self._context.now_ns())
         self._state = self._core.evolve(self._state, event)
+        reports = tuple(one for one in said if isinstance(one, VenueReport))
         for report in reports:
             self._state = self._core.evolve(self._state, report)
             if report.kind is ReportKind.FILLED:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Final
 
 from tapeline.accounting.numbers import ZERO, fixed, notional
-from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.market import Quote
+from tapeline.contracts.accounts import CashAdjustment, FundingPayment
+from tapeline.contracts.config import Account, AssetClass, Instrument, QueueRule, Venue
+from tapeline.contracts.market import BookSnapshot, Quote
 from tapeline.contracts.orders import Order, ReportKind, ReportNotice, Side, VenueReport
+from tapeline.execution.venues import accruals, fees, liquidity, missing, queue
 from tapeline.execution.venues.arrival import has_increments
-from tapeline.execution.venues.matching import Prices, Tick, prices_of, stance_at
+from tapeline.execution.venues.matching import Prices, Tick, prices_of, quote_of, stance_at
 from tapeline.execution.venues.paper_state import PaperAccount, PaperOrder, PaperState, Stance
 
 _ENDS: Final = (ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED)
@@ -30,8 +32,9 @@ def prices_before(state: PaperState, order: Order) -> Prices | None:
 
 def remember(state: PaperState, tick: Tick) -> bool:
     """Keeps a tick as its instrument's last, in place, and says that this was all there was to do;
-    with an open order on the instrument it does nothing and returns False."""
-    if tick.instrument_id in state.by_instrument:
+    with an open order on the instrument, or one that took of what is displayed, it does nothing and
+    returns False."""
+    if tick.instrument_id in state.by_instrument or tick.instrument_id in state.consumed:
         return False
     _keep(state, tick)
     return True
@@ -40,6 +43,9 @@ def remember(state: PaperState, tick: Tick) -> bool:
 def _keep(state: PaperState, tick: Tick) -> None:
     if isinstance(tick, Quote):
         state.quotes[tick.instrument_id] = tick
+    elif isinstance(tick, BookSnapshot):
+        state.books[tick.instrument_id] = tick
+        state.quotes[tick.instrument_id] = quote_of(tick)
     else:
         state.trades[tick.instrument_id] = tick
 
@@ -48,6 +54,9 @@ def seen(state: PaperState, tick: Tick) -> PaperState:
     """After a tick: limit orders take or rest, and the tick is its instrument's last."""
     order_ids = state.by_instrument.get(tick.instrument_id, ())
     evolved = _with_stances(state, order_ids, tick)
+    if evolved.consumed:
+        evolved = liquidity.displayed(evolved, tick)
+    evolved = missing.after_tick(evolved, tick)
     _keep(evolved, tick)
     return evolved
 
@@ -62,14 +71,20 @@ def _with_stances(state: PaperState, order_ids: tuple[str, ...], tick: Tick) -> 
     changed: dict[str, PaperOrder] = {}
     for order_id in order_ids:
         held = state.orders[order_id]
-        if held.stance is Stance.RESTING or tick.ts_event_ns <= held.arrival_ns:
+        if tick.ts_event_ns <= held.arrival_ns:
             continue
         order = held.order
-        quote, venue = state.quotes.get(order.instrument_id), state.venues[order.venue]
+        venue = state.venues[order.venue]
+        is_queued = venue.queue_rule is QueueRule.AHEAD and order.limit_price is not None
+        if held.stance is Stance.RESTING and not is_queued:
+            continue
+        quote = state.quotes.get(order.instrument_id)
         now = prices_of(tick, quote, state.instruments[order.instrument_id], venue)
-        stance = stance_of(state, held, now)
-        if stance is not held.stance:
-            changed[order_id] = replace(held, stance=stance)
+        stance, ahead = stance_of(state, held, now), held.ahead
+        if is_queued and stance is Stance.RESTING:
+            ahead = queue.ahead_after(state, held, tick, now)
+        if stance is not held.stance or ahead != held.ahead:
+            changed[order_id] = replace(held, stance=stance, ahead=ahead)
     return replace(state, orders={**state.orders, **changed}) if changed else state
 
 
@@ -108,6 +123,7 @@ def _amended(state: PaperState, held: PaperOrder, notice: ReportNotice) -> Paper
         sequence=state.sequence + 1,
         arrival_ns=amendment.arrival_ns,
         stance=held.stance if is_stop_done else Stance.ARRIVING,
+        ahead=None,
     )
     others = [one for one in state.by_instrument[order.instrument_id] if one != name]
     return replace(
@@ -125,22 +141,52 @@ def _filled(state: PaperState, held: PaperOrder, report: VenueReport) -> PaperSt
     order = held.order
     filled_quantity = fixed(held.filled_quantity + report.quantity)
     assert filled_quantity <= order.quantity, "the venue filled more than was ordered"
-    is_bought = order.side is Side.BUY
-    signed = report.quantity if is_bought else -report.quantity
-    multiplier = state.instruments[order.instrument_id].multiplier
-    account = state.accounts.get(order.account_id, PaperAccount())
-    cash = account.cash.get(report.currency, ZERO)
-    paid = notional(signed, report.price, multiplier) + report.commission
-    position = account.positions.get(order.instrument_id, ZERO)
-    booked = PaperAccount(
-        cash={**account.cash, report.currency: fixed(cash - paid)},
-        positions={**account.positions, order.instrument_id: fixed(position + signed)},
-    )
-    state = replace(state, accounts={**state.accounts, order.account_id: booked})
+    account = _booked(state, order, report)
+    state = replace(state, accounts={**state.accounts, order.account_id: account})
+    state = accruals.begun(state, account, order.instrument_id, report.ts_event_ns)
+    state = liquidity.taken(state, order, report)
     held = replace(held, filled_quantity=filled_quantity, fill_count=held.fill_count + 1)
     if filled_quantity == order.quantity:
         return _without(state, held)
     return replace(state, orders={**state.orders, order.client_order_id: held})
+
+
+def _booked(state: PaperState, order: Order, report: VenueReport) -> PaperAccount:
+    """The account after a fill."""
+    assert report.quantity is not None
+    assert report.price is not None
+    assert report.commission is not None
+    name, currency = order.instrument_id, report.currency
+    signed = report.quantity if order.side is Side.BUY else -report.quantity
+    instrument, venue = state.instruments[name], state.venues[order.venue]
+    account = state.accounts.get(order.account_id, PaperAccount())
+    value = notional(signed, report.price, instrument.multiplier)
+    cash = account.cash.get(currency, ZERO)
+    position = account.positions.get(name, ZERO)
+    lines, traded = account.lines, account.traded
+    if instrument.asset_class is AssetClass.CRYPTO_PERPETUAL:
+        groups = lines.get(name, {})
+        held = fixed(groups.get(order.group_id, ZERO) + signed)
+        lines = {**lines, name: {**groups, order.group_id: held}}
+    if venue.fee_tiers and currency == account.base_currency:
+        traded = fees.with_traded(account, report.ts_event_ns, value)
+    return replace(
+        account,
+        cash={**account.cash, currency: fixed(cash - (value + report.commission))},
+        positions={**account.positions, name: fixed(position + signed)},
+        lines=lines,
+        traded=traded,
+    )
+
+
+def paid(state: PaperState, record: FundingPayment | CashAdjustment) -> PaperState:
+    """After cash that moved by other than a fill."""
+    account = state.accounts.get(record.account_id)
+    if account is None:
+        return state
+    balance = fixed(account.cash.get(record.currency, ZERO) + record.amount)
+    account = replace(account, cash={**account.cash, record.currency: balance})
+    return replace(state, accounts={**state.accounts, record.account_id: account})
 
 
 def _without(state: PaperState, held: PaperOrder) -> PaperState:
@@ -169,5 +215,9 @@ def configured(state: PaperState, record: Account | Instrument | Venue) -> Paper
         return replace(state, venues={**state.venues, record.venue: record})
     if record.account_id in state.accounts:
         return state
-    opened = PaperAccount(cash={record.base_currency: fixed(record.initial_cash)})
+    opened = PaperAccount(
+        cash={record.base_currency: fixed(record.initial_cash)},
+        venue=record.venue,
+        base_currency=record.base_currency,
+    )
     return replace(state, accounts={**state.accounts, record.account_id: opened})

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.config import Instrument, Venue
-from tapeline.contracts.market import Quote, Trade
+from tapeline.contracts.market import BookSnapshot, Quote, Trade
 from tapeline.contracts.orders import Order
 
 
@@ -54,6 +54,8 @@ class PaperOrder:
     cancel_ns: int | None = None
     """when a cancel reaches the venue"""
     amendment: PaperAmendment | None = None
+    ahead: Decimal | None = None
+    """size displayed at its price that must trade first (queue rule AHEAD); None: not known"""
 
     @property
     def leaves_quantity(self) -> Decimal:
@@ -69,12 +71,27 @@ class PaperAccount:
     """by currency"""
     positions: dict[str, Decimal] = field(default_factory=dict)
     """signed quantity by instrument_id"""
+    venue: str = ""
+    """where its orders go"""
+    base_currency: str = ""
+    lines: dict[str, dict[str, Decimal]] = field(default_factory=dict)
+    """signed quantity of perpetual contracts, by instrument_id and group: who pays funding"""
+    traded: dict[str, Decimal] = field(default_factory=dict)
+    """notional by UTC day (days since 1970), base currency; kept where fees have tiers"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingSeen:
+    """The last funding rate of a perpetual contract."""
+
+    ts_event_ns: int
+    interval_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperState:
-    """Frozen, but for `quotes` and `trades`: those two maps are changed in place, because a copy
-    for each tick would cost more than everything else a tick causes."""
+    """Frozen, but for `quotes`, `trades` and `books`: those maps are changed in place, because a
+    copy for each tick would cost more than everything else a tick causes."""
 
     instruments: dict[str, Instrument] = field(default_factory=dict)
     venues: dict[str, Venue] = field(default_factory=dict)
@@ -91,3 +108,13 @@ class PaperState:
     """last by instrument"""
     trades: dict[str, Trade] = field(default_factory=dict)
     """last by instrument"""
+    books: dict[str, BookSnapshot] = field(default_factory=dict)
+    """last by instrument; its best levels are the last quote too"""
+    consumed: dict[str, dict[str, dict[str, Decimal]]] = field(default_factory=dict)
+    """what our orders took of sizes that are still displayed: instrument, side of ours, price"""
+    funding: dict[str, FundingSeen] = field(default_factory=dict)
+    """by instrument_id"""
+    told: dict[str, bool] = field(default_factory=dict)
+    """missing inputs that an incident has named; a name is told once"""
+    accrual_ns: int | None = None
+    """next midnight UTC at which something is owed for what is held"""

@@ -1,0 +1,113 @@
+"""Own liquidity consumed: what our orders took of a displayed size is not there a second time.
+
+What was taken at a price is remembered while that price is displayed on that side. Where more is
+displayed afterwards the difference is new; where less is, what we took is no more than that; once
+the price is gone from the display nothing is remembered. It counts where the venue limits
+participation at all, for sizes of quotes and books: each trade is a volume of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from tapeline.accounting.numbers import ZERO, fixed, price_from_float
+from tapeline.contracts.config import Venue
+from tapeline.contracts.market import BookSnapshot, Quote, Trade
+from tapeline.contracts.orders import LiquiditySide, Order, Side, VenueReport
+from tapeline.execution.venues.matching import Tick
+from tapeline.execution.venues.paper_state import PaperState
+
+Levels = dict[str, Decimal]
+"""price as text -> size or quantity"""
+_SIDES: Final = (Side.BUY, Side.SELL)
+
+
+def is_counted(venue: Venue) -> bool:
+    """Whether a venue remembers what we took."""
+    return venue.is_own_size_consumed and bool(venue.participation_max)
+
+
+def consumed(state: PaperState, order: Order, tick: Tick, level: int) -> Decimal:
+    """What is gone already of a size that a tick displays for an order's side."""
+    sides = state.consumed.get(order.instrument_id)
+    if not sides or isinstance(tick, Trade) or not is_counted(state.venues[order.venue]):
+        return ZERO
+    levels = sides.get(order.side.value, {})
+    shown = list(_displayed_levels(tick, order.side).items())
+    if level >= len(shown):
+        return ZERO
+    price, size = shown[level]
+    return min(levels.get(price, ZERO), size)
+
+
+def taken(state: PaperState, order: Order, report: VenueReport) -> PaperState:
+    """After a fill: if it was of a displayed size, that is gone."""
+    name = order.instrument_id
+    quote, book = state.quotes.get(name), state.books.get(name)
+    now_ns = report.ts_event_ns
+    shown = book if book is not None and book.ts_event_ns == now_ns else quote
+    if shown is None or shown.ts_event_ns != now_ns or not is_counted(state.venues[order.venue]):
+        return state
+    levels = _displayed_levels(shown, order.side)
+    assert report.quantity is not None
+    price = _level_of(levels, order, report)
+    if price is None:
+        return state
+    sides = state.consumed.get(name, {})
+    side = sides.get(order.side.value, {})
+    side = {**side, price: fixed(side.get(price, ZERO) + report.quantity)}
+    return replace(state, consumed={**state.consumed, name: {**sides, order.side.value: side}})
+
+
+def _level_of(levels: Levels, order: Order, report: VenueReport) -> str | None:
+    """The displayed price that a fill was at: for a taker the deepest that its price reaches."""
+    at = next(iter(levels), None)
+    if report.liquidity_side is not LiquiditySide.TAKER or report.price is None:
+        return at
+    for price in levels:
+        is_reached = (
+            Decimal(price) <= report.price
+            if order.side is Side.BUY
+            else Decimal(price) >= report.price
+        )
+        at = price if is_reached else at
+    return at
+
+
+def displayed(state: PaperState, tick: Tick) -> PaperState:
+    """After a tick: what is displayed no more, or less of it, is not remembered."""
+    name = tick.instrument_id
+    sides = state.consumed.get(name)
+    if sides is None or isinstance(tick, Trade):
+        return state
+    kept: dict[str, Levels] = {}
+    for side in _SIDES:
+        shown = _displayed_levels(tick, side)
+        before = sides.get(side.value, {})
+        left = {at: min(gone, shown[at]) for at, gone in before.items() if at in shown}
+        if left:
+            kept[side.value] = left
+    if kept == sides:
+        return state
+    others = {key: value for key, value in state.consumed.items() if key != name}
+    return replace(state, consumed={**others, name: kept} if kept else others)
+
+
+def _displayed_levels(shown: Quote | BookSnapshot, side: Side) -> Levels:
+    """What stands on the side that orders of `side` take, best first."""
+    if isinstance(shown, BookSnapshot):
+        levels = shown.asks if side is Side.BUY else shown.bids
+        return {
+            _text(price_from_float(one.price)): price_from_float(one.size)
+            for one in levels
+            if one.price > 0
+        }
+    price = shown.ask_price if side is Side.BUY else shown.bid_price
+    size = shown.ask_size if side is Side.BUY else shown.bid_size
+    return {_text(price_from_float(price)): price_from_float(size)} if price > 0 else {}
+
+
+def _text(price: Decimal) -> str:
+    return f"{fixed(price):f}"
