@@ -356,9 +356,11 @@ def test_the_inputs_come_in_the_order_that_ties_are_broken_by() -> None:
         (topics.CONFIG, False, Pacing.UNPACED),
         (topics.APPROVED_ORDERS, True, Pacing.CURRENT),
         (topics.TICKS, False, Pacing.CURRENT),
+        (topics.BOOKS, False, Pacing.CURRENT),
+        (topics.FUNDING_RATES, False, Pacing.CURRENT),
     ]
-    assert [one.is_critical for one in inputs] == [True, True, True, False]
-    assert [one.is_first for one in inputs] == [True, False, False, False]
+    assert [one.is_critical for one in inputs] == [True, True, True, False, False, False]
+    assert [one.is_first for one in inputs] == [True, False, False, False, False, False]
 
 
 def test_outside_of_paper_the_reports_of_the_venues_are_heard_last() -> None:

@@ -32,7 +32,14 @@ from tapeline.runtime.log import Message, Raw, TopicPartition
 from tapeline.runtime.log_reader import slicer
 from tapeline.runtime.shard import Batch, Shard
 
-PARTITIONS = {topics.CONTROL: 1, topics.CONFIG: 1, topics.TICKS: 2, topics.JOURNAL: 24}
+PARTITIONS = {
+    topics.CONTROL: 1,
+    topics.CONFIG: 1,
+    topics.TICKS: 2,
+    topics.BOOKS: 2,
+    topics.FUNDING_RATES: 1,
+    topics.JOURNAL: 24,
+}
 
 
 def new_shard() -> Shard[ExecutionState]:

@@ -93,6 +93,8 @@ ON_PAPER: Final = (
     InputTopic(topic=topics.CONFIG, is_own=False, pacing=Pacing.UNPACED, is_critical=True),
     InputTopic(topic=topics.APPROVED_ORDERS, is_own=True, is_critical=True),
     InputTopic(topic=topics.TICKS, is_own=False),
+    InputTopic(topic=topics.BOOKS, is_own=False),
+    InputTopic(topic=topics.FUNDING_RATES, is_own=False),
 )
 OUTSIDE: Final = (
     *ON_PAPER,
