@@ -47,6 +47,9 @@ COMMANDS = [
     "replay",
     "parity",
     "audit",
+    "data",
+    "report",
+    "backtests",
 ]
 
 

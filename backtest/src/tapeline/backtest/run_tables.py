@@ -139,6 +139,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     """instrument -> price that its position is valued at in final_equity; where it is not told
     the last bar's close stands for it"""
     digest: str = ""
+    command: str = ""
+    """what to type to make the same run again"""
     engine_seconds: float = 0.0
     load_seconds: float = 0.0
     peak_rss_mb: float = 0.0

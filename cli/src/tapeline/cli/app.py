@@ -18,6 +18,7 @@ from tapeline.cli.commands import (
     look,
     parity,
     play,
+    reports,
     runs,
     venues,
 )
@@ -50,6 +51,7 @@ for module in (
     venues,
     data,
     backtest,
+    reports,
 ):
     module.register(app)
 

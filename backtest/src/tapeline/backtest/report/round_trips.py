@@ -1,0 +1,161 @@
+"""Round trips: what was opened and closed again, matched first in, first out.
+
+Within an account, group and instrument a fill closes the oldest open quantity of the other side;
+what is left of it opens. The parts of one entry order closed by one exit order are one round trip,
+at their average prices; fees are shared by quantity. Profit is after fees.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from tapeline.backtest.run_tables import FLOAT, INT, TEXT
+
+DUST: Final = 1e-12
+"""a quantity below this share of its fill is the rounding of floats"""
+COLUMNS: Final = {
+    "account_id": TEXT,
+    "group_id": TEXT,
+    "instrument_id": TEXT,
+    "position_side": TEXT,
+    "quantity": FLOAT,
+    "ts_entry_ns": INT,
+    "ts_exit_ns": INT,
+    "entry_price": FLOAT,
+    "exit_price": FLOAT,
+    "fees": FLOAT,
+    "profit": FLOAT,
+}
+OPEN_COLUMNS: Final = {
+    "account_id": TEXT,
+    "group_id": TEXT,
+    "instrument_id": TEXT,
+    "quantity": FLOAT,
+    "cost": FLOAT,
+    "fees": FLOAT,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lot:
+    ts_ns: int
+    order: str
+    quantity: float
+    """signed"""
+    price: float
+    fee_per_unit: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Match:
+    """The quantity of one entry order that one exit order closed."""
+
+    side: str
+    ts_entry_ns: int
+    ts_exit_ns: int
+    quantity: float = 0.0
+    bought: float = 0.0
+    """entry price x quantity"""
+    sold: float = 0.0
+    """exit price x quantity"""
+    fees: float = 0.0
+
+
+class _Book:
+    """Open lots of one account, group and instrument."""
+
+    def __init__(self) -> None:
+        self.lots: deque[_Lot] = deque()
+        self.matches: dict[tuple[str, str, str], _Match] = {}
+
+    def fill(self, fill: _Lot) -> None:
+        """Closes what it can, opens what is left."""
+        whole = abs(fill.quantity)
+        while self.lots and self.lots[0].quantity * fill.quantity < 0:
+            lot = self.lots[0]
+            part = min(abs(lot.quantity), abs(fill.quantity))
+            self._match(lot, fill, part)
+            lot.quantity -= part if lot.quantity > 0 else -part
+            fill.quantity -= part if fill.quantity > 0 else -part
+            if abs(lot.quantity) <= DUST * whole:
+                self.lots.popleft()
+            if abs(fill.quantity) <= DUST * whole:
+                return
+        if fill.quantity:
+            self.lots.append(fill)
+
+    def _match(self, lot: _Lot, fill: _Lot, part: float) -> None:
+        side = "LONG" if lot.quantity > 0 else "SHORT"
+        match = self.matches.setdefault(
+            (side, lot.order, fill.order),
+            _Match(side=side, ts_entry_ns=lot.ts_ns, ts_exit_ns=fill.ts_ns),
+        )
+        match.ts_exit_ns = fill.ts_ns
+        match.quantity += part
+        match.bought += part * lot.price
+        match.sold += part * fill.price
+        match.fees += part * (lot.fee_per_unit + fill.fee_per_unit)
+
+
+def round_trips(fills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(round trips by exit time, open positions with signed quantity and cost)."""
+    books: dict[tuple[str, str, str], _Book] = {}
+    names = ("account_id", "group_id", "instrument_id", "client_order_id", "side")
+    ordered = fills.sort("ts_event_ns", maintain_order=True).with_columns(
+        pl.col(*names).fill_null(""), pl.col("fee").fill_null(0.0)
+    )
+    columns = (*names, "ts_event_ns", "quantity", "price", "fee")
+    for number, row in enumerate(ordered.select(columns).iter_rows()):
+        account, group, instrument, order, side, ts_ns, quantity, price, fee = row
+        if not quantity:
+            continue
+        lot = _Lot(
+            ts_ns=ts_ns,
+            # A fill that names no order is an order of its own.
+            order=order or f"fill {number}",
+            quantity=quantity if side == "BUY" else -quantity,
+            price=price,
+            fee_per_unit=fee / quantity,
+        )
+        books.setdefault((account, group, instrument), _Book()).fill(lot)
+    return _closed(books), _open(books)
+
+
+def _closed(books: dict[tuple[str, str, str], _Book]) -> pl.DataFrame:
+    rows = []
+    for key, book in books.items():
+        for match in book.matches.values():
+            gained = match.sold - match.bought
+            if match.side == "SHORT":
+                gained = -gained
+            rows.append(
+                (
+                    *key,
+                    match.side,
+                    match.quantity,
+                    match.ts_entry_ns,
+                    match.ts_exit_ns,
+                    match.bought / match.quantity,
+                    match.sold / match.quantity,
+                    match.fees,
+                    gained - match.fees,
+                )
+            )
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(
+        "ts_exit_ns", "ts_entry_ns", maintain_order=True
+    )
+
+
+def _open(books: dict[tuple[str, str, str], _Book]) -> pl.DataFrame:
+    rows = []
+    for key, book in books.items():
+        if book.lots:
+            quantity = sum(lot.quantity for lot in book.lots)
+            cost = sum(lot.quantity * lot.price for lot in book.lots)
+            fees = sum(abs(lot.quantity) * lot.fee_per_unit for lot in book.lots)
+            rows.append((*key, quantity, cost, fees))
+    return pl.DataFrame(rows, schema=OPEN_COLUMNS, orient="row")

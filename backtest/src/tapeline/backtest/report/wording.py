@@ -1,0 +1,52 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from tapeline.backtest.report.figure import Figure, Unit
+
+NOTHING = "–"
+
+
+def shown(figure: Figure) -> str:
+    """-4.45 %, 1.23, 1,234.50, 12.3 days; a dash where there is no value."""
+    value = figure.value
+    if value is None:
+        return NOTHING
+    match figure.unit:
+        case Unit.SHARE:
+            return share(value)
+        case Unit.MONEY:
+            return money(value)
+        case Unit.DAYS:
+            return days(value)
+        case Unit.COUNT:
+            return f"{value:,.0f}"
+        case Unit.NUMBER:
+            return f"{value:,.2f}"
+
+
+def share(value: float) -> str:
+    """-4.45 %; small ones with the digits that show them."""
+    percent = 100.0 * value
+    if percent and abs(percent) < 0.01:
+        return f"{percent:.2g} %"
+    return f"{percent:,.2f} %"
+
+
+def money(value: float) -> str:
+    """1,234.50; small amounts with the digits that show them."""
+    if value and abs(value) < 0.005:
+        return "0.00" if abs(value) < 1e-6 else f"{value:.2g}"
+    return f"{value:,.2f}"
+
+
+def days(value: float) -> str:
+    """12.3 days, 5.0 hours, 12 minutes, 3 seconds."""
+    if value >= 1:
+        return f"{value:,.1f} days"
+    hours = value * 24
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    if hours * 60 >= 1:
+        return f"{hours * 60:.1f} minutes"
+    return f"{hours * 3600:.1f} seconds"
