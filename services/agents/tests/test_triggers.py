@@ -47,7 +47,11 @@ SMA = SmaCross(name="sma", interval_ns=DAY_NS, fast=2, slow=3, full_spread=0.1)
         ((1, 1, 1), [None, None, FLAT]),
         ((1, 1, 2), [None, None, LONG]),
         ((2, 2, 1), [None, None, SHORT]),
-        ((1, 1, 2, 3, 1, 1), [None, None, LONG, LONG, FLAT, SHORT]),
+        ((1, 1, 2, 3, 1, 1), [None, None, LONG, LONG, LONG, SHORT]),
+        # Two averages that are as good as equal turn nothing, on either side.
+        ((1, 1, 2, 2, 2), [None, None, LONG, LONG, LONG]),
+        ((2, 2, 1, 1, 1 + 5e-6), [None, None, SHORT, SHORT, SHORT]),
+        ((2, 2, 1, 1, 1 + 7e-6), [None, None, SHORT, SHORT, LONG]),
     ],
 )
 def test_sma_cross_follows_the_fast_average(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,12 +28,54 @@ Settings = Annotated[
     typer.Option("--set", help="TABLE.ID.FIELD=VALUE, such as venue.*.taker_fee_rate=0.001."),
 ]
 Parameters = Annotated[
-    list[str], typer.Option("--param", help="NAME.PARAMETER=VALUE of a group or trigger.")
+    list[str],
+    typer.Option(
+        "--param",
+        help="NAME.PARAMETER=VALUE of a group or trigger; over a file, PARAMETER=VALUE.",
+    ),
 ]
 FeedOptions = Annotated[
     list[str], typer.Option("--feed-option", help="NAME=VALUE of the preset's feed.")
 ]
 RunId = Annotated[str, typer.Option("--run-id", help="Make ids of this instead of a new one.")]
+Trades = Annotated[
+    Path | None,
+    typer.Option("--trades", help="Play a Parquet file: ts_event_ns, price, size."),
+]
+Bars = Annotated[
+    Path | None,
+    typer.Option("--bars", help="Play a Parquet file: ts_open_ns, open, high, low, close, volume."),
+]
+Columns = Annotated[
+    list[str],
+    typer.Option("--columns", help="Our column=the file's, such as ts_event_ns=time,price=px."),
+]
+Instrument = Annotated[str, typer.Option("--instrument", help="Of the file, such as BTCUSD.SIM.")]
+Strategy = Annotated[
+    str, typer.Option("--strategy", help="Over a file: a trigger by name, or a file ./mine.py.")
+]
+Interval = Annotated[str, typer.Option("--interval", help="Over a file: length of a bar.")]
+FeeTaker = Annotated[
+    str, typer.Option("--fee-taker", help="Over a file: share of the value of each fill.")
+]
+Slippage = Annotated[
+    str, typer.Option("--slippage", help="Over a file: none, or model (spread, participation).")
+]
+Fill = Annotated[
+    str,
+    typer.Option("--fill", help="Over a file: next-tick or next-open; a bar's tick is its open."),
+]
+Quantity = Annotated[str, typer.Option("--quantity", help="Over a file: held on either side.")]
+Cash = Annotated[str, typer.Option("--cash", help="Over a file: cash at the start.")]
+DrawdownMax = Annotated[
+    str, typer.Option("--drawdown-max", help="Over a file: loss from the peak that stops it.")
+]
+DailyLossMax = Annotated[
+    str, typer.Option("--daily-loss-max", help="Over a file: loss of a UTC day that stops it.")
+]
+Scalar = Annotated[
+    bool, typer.Option("--scalar", help="Over a file: step every event; the same digest, slowly.")
+]
 
 
 class NothingToPlay(Failure):
@@ -55,35 +99,72 @@ def backtest(
     parameters: Parameters = [],  # noqa: B006
     feed_options: FeedOptions = [],  # noqa: B006
     run_id: RunId = "",
+    trades: Trades = None,
+    bars: Bars = None,
+    columns: Columns = [],  # noqa: B006
+    instrument: Instrument = "",
+    strategy: Strategy = "sma_cross",
+    interval: Interval = "1m",
+    fee_taker: FeeTaker = "0.001",
+    slippage: Slippage = "none",
+    fill: Fill = "",
+    quantity: Quantity = "1",
+    cash: Cash = "1000000",
+    drawdown_max: DrawdownMax = "",
+    daily_loss_max: DailyLossMax = "",
+    scalar: Scalar = False,
     as_json: AsJson = False,
 ) -> None:
     """Play history through bars, triggers, groups, risk and execution, in event time alone.
 
     The cores are those of a live run and step as in a paced one, so that without changes the run
     says what that would say. The result is a folder of tables under `backtests/`.
+
+    Over a file (--trades, --bars) one strategy holds a fixed quantity on one side or the other: the
+    first side found is only noted, each change is a market order that fills at the next tick.
     """
+    given = dict(locals())
+    if trades is not None or bars is not None:
+        _play_file(given, is_json=as_json)
+        return
+    if not preset:
+        raise NothingToPlay(
+            "Nothing to play was named.",
+            "Name a preset with --preset, or a file with --trades or --bars.",
+        )
+    _play_preset(given, is_json=as_json)
+
+
+def _play_file(given: dict[str, Any], *, is_json: bool) -> None:
+    from tapeline.cli.commands import backtest_file
+
+    if given["preset"]:
+        raise NothingToPlay("A file and a preset were named.", "Name one of them.")
+    names = [field.name for field in fields(backtest_file.Asked)]
+    backtest_file.run(backtest_file.Asked(**{name: given[name] for name in names}), is_json=is_json)
+
+
+def _play_preset(given: dict[str, Any], *, is_json: bool) -> None:
     from tapeline.cli import backtests
 
-    if not preset:
-        raise NothingToPlay("Nothing to play was named.", "Name a preset with --preset.")
     asked = backtests.Asked(
-        start=start,
-        end=end,
-        instruments=listed(instruments),
-        groups=listed(groups),
-        settings=tuple(settings),
-        parameters=tuple(parameters),
-        feed_options=tuple(feed_options),
-        run_id=run_id,
+        start=given["start"],
+        end=given["end"],
+        instruments=listed(given["instruments"]),
+        groups=listed(given["groups"]),
+        settings=tuple(given["settings"]),
+        parameters=tuple(given["parameters"]),
+        feed_options=tuple(given["feed_options"]),
+        run_id=given["run_id"],
     )
-    out = console(is_json=as_json)
+    out = console(is_json=is_json)
     with out.status("playing") as status:
         found = backtests.played_preset(
-            preset, asked, lambda part: status.update(f"slice {part.number:,}")
+            given["preset"], asked, lambda part: status.update(f"slice {part.number:,}")
         )
     folder = backtests.saved(home(), found)
     facts = backtests.facts_of(found, folder)
-    if as_json:
+    if is_json:
         print_json(facts)
     else:
         show(facts, out)

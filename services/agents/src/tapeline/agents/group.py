@@ -46,7 +46,8 @@ class Cycle:
     """the latest of each (trigger, instrument_id) that still holds (its horizon has not ended),
     the new ones included, sorted by (trigger, instrument_id)"""
     targets: Mapping[str, Decimal]
-    """target weight last asked for by this group, by instrument_id; no entry: none yet"""
+    """target weight last asked for by this group, by instrument_id; no entry: none yet. With it
+    what the group has `noted`"""
 
     @property
     def cause_id(self) -> str:
@@ -66,6 +67,8 @@ class GroupResult:
     causes: Mapping[str, str] = field(default_factory=dict)
     """signal_id that a decision follows from, by decision_id; where there is none, the stage
     takes the strongest opinion on the instrument"""
+    noted: Mapping[str, Decimal] = field(default_factory=dict)
+    """what a group that orders quantities wants to find under `Cycle.targets` from now on"""
 
 
 class Group(Protocol):

@@ -209,6 +209,7 @@ class GroupStage:
         for decision in outputs.permitted(result):
             if decision.kind is DecisionKind.TARGET_WEIGHT and decision.target_weight is not None:
                 lane.targets[decision.instrument_id] = decision.target_weight
+        lane.targets.update(result.noted)
         return (*incidents, *outputs.of(result))
 
     async def _adopt(self, lane: Lane, end_ns: int) -> Sequence[Output]:

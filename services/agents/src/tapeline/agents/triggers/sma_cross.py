@@ -1,4 +1,8 @@
-"""Trend: the fast simple moving average above the slow one is long, below it short."""
+"""Trend: the fast simple moving average above the slow one is long, below it short.
+
+Averages that are as good as equal say nothing new: inside the dead band the side stays as it was,
+so that the last bit of a sum never turns a position.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +37,15 @@ class SmaCross(JsonState[SmaCrossState]):
     full_spread: float = 0.02
     """distance of the averages, fraction, at which confidence is 1"""
     horizon_bar_count: int = 5
+    dead_band: float = 1e-6
+    """price; averages no further apart than that leave the side as it was"""
     state_type: ClassVar[type] = SmaCrossState
 
     def __post_init__(self) -> None:
         require(0 < self.fast < self.slow <= 1000, "needs 0 < fast < slow <= 1000")
         require(self.full_spread > 0, "full_spread must be above 0")
         require(self.horizon_bar_count > 0, "horizon_bar_count must be above 0")
+        require(self.dead_band >= 0, "dead_band must not be negative")
 
     def initial(self) -> SmaCrossState:
         """No closes."""
@@ -49,7 +56,7 @@ class SmaCross(JsonState[SmaCrossState]):
         return state.closes.is_full
 
     def step(self, state: SmaCrossState, reading: Reading) -> tuple[SmaCrossState, Opinion | None]:
-        """An opinion on every bar once warm; FLAT where the averages are equal."""
+        """An opinion on every bar once warm; FLAT until the averages were first apart."""
         if not isinstance(reading, Bar):
             return state, None
         closes = state.closes.push(reading.close)
@@ -57,7 +64,7 @@ class SmaCross(JsonState[SmaCrossState]):
             return SmaCrossState(closes=closes), None
         fast, slow = mean(closes.last(self.fast)), mean(closes.values)
         spread = fast / slow - 1.0
-        direction = _direction_of(spread)
+        direction = self.side(fast - slow, state.direction)
         is_cross = direction is not state.direction
         bar_count = 0 if is_cross else state.bar_count_since_cross + 1
         after = SmaCrossState(closes=closes, direction=direction, bar_count_since_cross=bar_count)
@@ -76,8 +83,8 @@ class SmaCross(JsonState[SmaCrossState]):
             },
         )
 
-
-def _direction_of(spread: float) -> Direction:
-    if spread == 0.0:
-        return Direction.FLAT
-    return Direction.LONG if spread > 0.0 else Direction.SHORT
+    def side(self, difference: float, before: Direction) -> Direction:
+        """The side after the averages are `difference` apart."""
+        if difference > self.dead_band:
+            return Direction.LONG
+        return Direction.SHORT if difference < -self.dead_band else before

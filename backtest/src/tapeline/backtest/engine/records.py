@@ -1,0 +1,68 @@
+"""Rows of a market as the records that the cores take."""
+
+from __future__ import annotations
+
+from tapeline.backtest.engine.market import Market
+from tapeline.backtest.engine.setup import FEED, Setup
+from tapeline.contracts.market import AggressorSide, Bar, MarkPrice, TickOrigin, Trade
+
+
+class Records:
+    """Makes single records of a market's columns."""
+
+    def __init__(self, setup: Setup, market: Market) -> None:
+        self._instrument_id = setup.instrument_id
+        self._market = market
+        self._origin = TickOrigin.BAR_OPEN if market.is_bars else TickOrigin.EXCHANGE
+
+    def trade(self, index: int) -> Trade:
+        """One tick; of a bar, its open."""
+        market = self._market
+        ts_ns = int(market.ts_ns[index])
+        return Trade(
+            instrument_id=self._instrument_id,
+            feed=FEED,
+            feed_sequence=index,
+            trade_id="",
+            price=float(market.price[index]),
+            size=float(market.size[index]),
+            side=AggressorSide.NONE,
+            origin=self._origin,
+            quality=(),
+            ts_event_ns=ts_ns,
+            ts_init_ns=ts_ns,
+        )
+
+    def mark(self, bar: int) -> MarkPrice:
+        """The last price of a bar."""
+        market = self._market
+        ts_ns = market.mark_ns(bar)
+        return MarkPrice(
+            instrument_id=self._instrument_id,
+            feed=FEED,
+            price=float(market.close[bar]),
+            ts_event_ns=ts_ns,
+            ts_init_ns=ts_ns,
+        )
+
+    def bar(self, bar: int) -> Bar:
+        """One closed bar."""
+        market = self._market
+        end_ns = int(market.end_ns[bar])
+        return Bar(
+            instrument_id=self._instrument_id,
+            feed=FEED,
+            interval_ns=market.interval_ns,
+            ts_open_ns=end_ns - market.interval_ns,
+            open=float(market.open[bar]),
+            high=float(market.high[bar]),
+            low=float(market.low[bar]),
+            close=float(market.close[bar]),
+            volume=float(market.volume[bar]),
+            tick_count=int(market.tick_counts[bar]),
+            late_count=0,
+            is_complete=True,
+            origin=TickOrigin.BAR_CLOSE if market.is_bars else TickOrigin.EXCHANGE,
+            ts_event_ns=end_ns,
+            ts_init_ns=end_ns,
+        )

@@ -1,0 +1,75 @@
+"""A backtest from a file to its outcome."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from tapeline.backtest.engine import strategy
+from tapeline.backtest.engine.desk import Desk
+from tapeline.backtest.engine.fast import FastRun
+from tapeline.backtest.engine.market import Market, load_bars, load_trades
+from tapeline.backtest.engine.outcome import Outcome
+from tapeline.backtest.engine.scalar import ScalarRun
+from tapeline.backtest.engine.setup import Setup
+from tapeline.runtime.clock import monotonic_s
+
+BYTES_A_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+"""of what the system gives as the largest resident size"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The file to run over."""
+
+    path: Path
+    is_bars: bool
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """our column -> the file's, where they differ"""
+
+    def load(self, interval_ns: int) -> Market:
+        """Its rows, checked; raises MarketUnusable."""
+        load = load_bars if self.is_bars else load_trades
+        return load(self.path, self.columns, interval_ns)
+
+
+def run_file(setup: Setup, source: Source, *, is_scalar: bool = False) -> Outcome:
+    """Loads, runs, adds up. Raises MarketUnusable, StrategyUnusable, BadConfig."""
+    setup = strategy.named(setup)
+    strategy.watch_of(setup)
+    begin_s = monotonic_s()
+    market = source.load(setup.interval_ns)
+    setup = replace(setup, data_digest=market.digest())
+    load_seconds = monotonic_s() - begin_s
+    return run_market(setup, market, is_scalar=is_scalar, load_seconds=load_seconds)
+
+
+def run_market(
+    setup: Setup, market: Market, *, is_scalar: bool = False, load_seconds: float = 0.0
+) -> Outcome:
+    """Runs over columns in memory. Losses that may stop the trading are watched event by event."""
+    begin_s = monotonic_s()
+    watch = strategy.watch_of(setup)
+    desk = Desk(setup, int(market.ts_ns[0]) - 1)
+    kind = ScalarRun if is_scalar or setup.has_stops else FastRun
+    kind(setup, watch, market, desk).run()
+    return Outcome(
+        setup=setup,
+        market=market,
+        said=desk.said,
+        cash=desk.cash,
+        position=desk.position,
+        digest=desk.digest,
+        load_seconds=load_seconds,
+        engine_seconds=monotonic_s() - begin_s,
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+def peak_rss_mb() -> float:
+    """Largest resident size of this process so far, MB (10^6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_A_UNIT / 1e6

@@ -1,0 +1,190 @@
+"""`tapeline backtest --trades|--bars FILE`: one strategy over one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tapeline.cli.commands.options import print_line
+from tapeline.cli.home import home
+from tapeline.cli.screen import console
+from tapeline.runtime.exits import USAGE, Failure
+
+if TYPE_CHECKING:
+    from tapeline.backtest.engine.outcome import Outcome
+    from tapeline.backtest.engine.run import Source
+    from tapeline.backtest.engine.setup import Costs, Setup
+
+SLIPPAGES = ("none", "model")
+FILLS = ("next-tick", "next-open")
+
+
+class BadOption(Failure):
+    """An option of the command has a value that means nothing."""
+
+    exit_code = USAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The options of a backtest over one file, as they were given."""
+
+    trades: Path | None
+    bars: Path | None
+    instrument: str
+    strategy: str
+    parameters: Sequence[str]
+    interval: str
+    fee_taker: str
+    slippage: str
+    fill: str
+    quantity: str
+    cash: str
+    drawdown_max: str
+    daily_loss_max: str
+    columns: Sequence[str]
+    scalar: bool
+
+
+def run(asked: Asked, *, is_json: bool) -> None:
+    """Runs, saves, and says what came of it; raises BadOption and what the engine raises."""
+    from tapeline.backtest.engine.run import run_file
+
+    source = _source(asked)
+    _require(
+        asked.fill in ("", *FILLS),
+        f"--fill {asked.fill} is unknown.",
+        f"It is {' or '.join(FILLS)}.",
+    )
+    outcome = run_file(_setup(asked), source, is_scalar=asked.scalar)
+    _show(outcome, source, is_json=is_json)
+
+
+def _setup(asked: Asked) -> Setup:
+    from tapeline.backtest.engine.setup import Setup
+
+    _require(
+        bool(asked.instrument),
+        "The instrument of the file is not named.",
+        "Name it with --instrument, such as BTCUSD.SIM.",
+    )
+    return Setup(
+        instrument_id=asked.instrument,
+        strategy=asked.strategy,
+        parameters=_pairs(asked.parameters, "--param"),
+        interval_ns=_interval_ns(asked.interval),
+        quantity=_number("--quantity", asked.quantity, is_positive=True),
+        cash=_number("--cash", asked.cash, is_positive=True),
+        costs=_costs(asked.fee_taker, asked.slippage),
+        drawdown_max=_optional("--drawdown-max", asked.drawdown_max),
+        daily_loss_max=_optional("--daily-loss-max", asked.daily_loss_max),
+    )
+
+
+def _interval_ns(text: str) -> int:
+    from tapeline.market_data.durations import duration_ns
+
+    try:
+        interval_ns = duration_ns(text)
+    except ValueError as error:
+        raise BadOption(f"--interval: {error}.", "Write it as 1m, 5m or 1h.") from error
+    _require(
+        interval_ns % 1_000_000_000 == 0,
+        f"--interval {text} is no whole number of seconds.",
+        "Bars are of whole seconds; write 1s, 1m, 5m or 1h.",
+    )
+    return interval_ns
+
+
+def _show(outcome: Outcome, source: Source, *, is_json: bool) -> None:
+    folder = home() / "backtests" / outcome.setup.run_id
+    title = f"{outcome.setup.strategy} on {outcome.setup.instrument_id}"
+    outcome.tables(str(source.path), title).save(folder)
+    facts = {**outcome.facts(), "folder": str(folder)}
+    if is_json:
+        print_line(facts)
+        return
+    out = console(is_json=False)
+    gain = float(outcome.final_equity / outcome.setup.cash - 1)
+    out.print(f"{title}: {facts['events']:,} events, {facts['bars']:,} bars")
+    out.print(
+        f"  orders {facts['orders']:,}, denied {facts['denials']:,}, fills {facts['fills']:,}, "
+        f"fees {facts['fees']:,.2f}"
+    )
+    out.print(f"  equity {facts['final_equity']:,.2f} ({gain:+.2%}) after fees")
+    out.print(
+        f"  loaded in {facts['load_seconds']:.2f} s, run in {facts['engine_seconds']:.2f} s, "
+        f"{facts['peak_rss_mb']:.0f} MB"
+    )
+    for assumption in outcome.setup.assumptions():
+        if assumption.is_on:
+            out.print(f"  assumed: {assumption.name} {assumption.value}: {assumption.meaning}")
+    out.print(f"  digest {facts['digest']}")
+    out.print(f"  saved in {facts['folder']}")
+
+
+def _source(asked: Asked) -> Source:
+    from tapeline.backtest.engine.run import Source
+
+    path = asked.trades or asked.bars
+    if path is None or (asked.trades is not None and asked.bars is not None):
+        raise BadOption(
+            "A backtest reads either trades or bars.", "Give one of --trades FILE and --bars FILE."
+        )
+    listed = [pair for text in asked.columns for pair in text.split(",") if pair]
+    mapping = _pairs(listed, "--columns")
+    return Source(path=path, is_bars=asked.bars is not None, columns=mapping)
+
+
+def _costs(fee_taker: str, slippage: str) -> Costs:
+    from tapeline.backtest.engine.setup import MODEL_HALF_SPREAD, MODEL_PARTICIPATION, Costs
+
+    _require(
+        slippage in SLIPPAGES,
+        f"--slippage {slippage} is unknown.",
+        f"It is {' or '.join(SLIPPAGES)}.",
+    )
+    fee = _number("--fee-taker", fee_taker)
+    if slippage == "none":
+        return Costs(taker_fee_rate=fee)
+    return Costs(
+        taker_fee_rate=fee,
+        half_spread_rate=MODEL_HALF_SPREAD,
+        participation_max=MODEL_PARTICIPATION,
+    )
+
+
+def _pairs(listed: Sequence[str], option: str) -> dict[str, str]:
+    found = {}
+    for text in listed:
+        name, equals, value = text.partition("=")
+        _require(
+            bool(name and equals and value),
+            f"{option} {text} is no name=value.",
+            f"Write it as {option} name=value.",
+        )
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _optional(option: str, text: str) -> Decimal | None:
+    return _number(option, text, is_positive=True) if text else None
+
+
+def _number(option: str, text: str, *, is_positive: bool = False) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    is_right = value.is_finite() and (value > 0 or (value == 0 and not is_positive))
+    wanted = "a number above 0" if is_positive else "a number from 0"
+    _require(is_right, f"{option} {text} is not {wanted}.", f"Give {option} {wanted}.")
+    return value
+
+
+def _require(is_right: bool, cause: str, remedy: str) -> None:
+    if not is_right:
+        raise BadOption(cause, remedy)

@@ -1,0 +1,84 @@
+"""`tapeline backtest`: what scripts read, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from tapeline.backtest.run_tables import load
+from tapeline.cli.app import app
+
+MINUTE = 60_000_000_000
+START = 1_600_000_020_000_000_000
+NAMES = "events bars orders fills fees final_equity load_seconds engine_seconds peak_rss_mb digest"
+
+
+@pytest.fixture
+def bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAPELINE_HOME", str(tmp_path / "home"))
+    closes = [10.0, 11, 12, 9, 8, 13, 14]
+    opens = [10.0, 11, 12, 12, 9, 8, 13]
+    frame = pl.DataFrame(
+        {
+            "ts_open_ns": [START + number * MINUTE for number in range(len(closes))],
+            "open": opens,
+            "high": [max(pair) for pair in zip(opens, closes, strict=True)],
+            "low": [min(pair) for pair in zip(opens, closes, strict=True)],
+            "close": closes,
+            "volume": [1.0] * len(closes),
+        }
+    )
+    path = tmp_path / "bars.parquet"
+    frame.write_parquet(path)
+    return path
+
+
+def command(path: Path, *more: str) -> list[str]:
+    given = ["--instrument", "X.SIM", "--param", "fast=2", "--param", "slow=3", *more]
+    return ["backtest", "--bars", str(path), *given]
+
+
+def test_one_json_object_says_what_came_of_it(bars: Path) -> None:
+    done = CliRunner().invoke(app, command(bars, "--json"), catch_exceptions=False)
+    facts = json.loads(done.stdout)
+    assert set(NAMES.split()) <= set(facts)
+    assert (facts["events"], facts["bars"], facts["orders"], facts["fills"]) == (7, 7, 2, 2)
+    assert facts["final_equity"] == pytest.approx(1_000_000 + 9 - 26 + 14 - 0.035, abs=1e-9)
+    assert load(Path(facts["folder"])).description.digest == facts["digest"]
+    again = CliRunner().invoke(app, command(bars, "--json", "--scalar"), catch_exceptions=False)
+    assert json.loads(again.stdout)["digest"] == facts["digest"]
+
+
+def test_without_json_a_person_reads_it(bars: Path) -> None:
+    done = CliRunner().invoke(app, command(bars), catch_exceptions=False)
+    assert "orders 2, denied 0, fills 2" in done.stdout
+    assert "assumed: taker fee 0.001" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--strategy", "smaa"], "no implementation 'smaa'"),
+        (["--param", "quick=3"], "unknown parameter quick"),
+        (["--param", "slow=much"], "slow is 'much'"),
+        (["--param", "slow"], "no name=value"),
+        (["--param", "slow=2"], "needs 0 < fast < slow"),
+        (["--interval", "soon"], "no duration"),
+        (["--interval", "10ms"], "whole number of seconds"),
+        (["--quantity", "0"], "--quantity 0 is not a number above 0"),
+        (["--fee-taker", "NaN"], "--fee-taker NaN"),
+        (["--slippage", "some"], "--slippage some is unknown"),
+        (["--fill", "never"], "--fill never is unknown"),
+        (["--trades", "other.parquet"], "either trades or bars"),
+        (["--strategy", "absent.py"], "absent.py cannot be read"),
+    ],
+)
+def test_what_means_nothing_is_refused(bars: Path, more: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, command(bars, *more))
+    assert done.exit_code != 0
+    assert said in str(done.exception)
+    assert getattr(done.exception, "remedy", "")
