@@ -26,6 +26,8 @@ from tapeline.contracts.config import (
     Venue,
 )
 from tapeline.contracts.orders import Mode
+from tapeline.market_data.durations import duration_ns
+from tapeline.runtime.exits import USAGE, Failure
 
 ACCOUNT: Final = "BACKTEST-1"
 GROUP: Final = "flip"
@@ -37,6 +39,26 @@ NO_LIMIT: Final = Decimal(1_000_000_000)
 """as a share or a multiple: nothing gets there"""
 MODEL_HALF_SPREAD: Final = Decimal("0.0001")
 MODEL_PARTICIPATION: Final = Decimal("0.1")
+
+
+class BadSetup(Failure):
+    """A backtest is asked for that cannot be."""
+
+    exit_code = USAGE
+
+
+def interval_ns_of(text: str) -> int:
+    """Length of bars in nanoseconds; raises BadSetup."""
+    try:
+        interval_ns = duration_ns(text)
+    except ValueError as error:
+        raise BadSetup(f"--interval: {error}.", "Write it as 1m, 5m or 1h.") from error
+    if interval_ns % SECOND_NS:
+        raise BadSetup(
+            f"--interval {text} is no whole number of seconds.",
+            "Bars are of whole seconds; write 1s, 1m, 5m or 1h.",
+        )
+    return interval_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def run(asked: Asked, *, is_json: bool) -> None:
 
 
 def _setup(asked: Asked) -> Setup:
-    from tapeline.backtest.engine.setup import Setup
+    from tapeline.backtest.engine.setup import Setup, interval_ns_of
 
     _require(
         bool(asked.instrument),
@@ -75,28 +75,13 @@ def _setup(asked: Asked) -> Setup:
         instrument_id=asked.instrument,
         strategy=asked.strategy,
         parameters=_pairs(asked.parameters, "--param"),
-        interval_ns=_interval_ns(asked.interval),
+        interval_ns=interval_ns_of(asked.interval),
         quantity=_number("--quantity", asked.quantity, is_positive=True),
         cash=_number("--cash", asked.cash, is_positive=True),
         costs=_costs(asked.fee_taker, asked.slippage),
         drawdown_max=_optional("--drawdown-max", asked.drawdown_max),
         daily_loss_max=_optional("--daily-loss-max", asked.daily_loss_max),
     )
-
-
-def _interval_ns(text: str) -> int:
-    from tapeline.market_data.durations import duration_ns
-
-    try:
-        interval_ns = duration_ns(text)
-    except ValueError as error:
-        raise BadOption(f"--interval: {error}.", "Write it as 1m, 5m or 1h.") from error
-    _require(
-        interval_ns % 1_000_000_000 == 0,
-        f"--interval {text} is no whole number of seconds.",
-        "Bars are of whole seconds; write 1s, 1m, 5m or 1h.",
-    )
-    return interval_ns
 
 
 def _show(outcome: Outcome, source: Source, *, is_json: bool) -> None:
