@@ -374,6 +374,18 @@ def test_fees_fall_with_what_was_traded_in_the_thirty_days_before() -> None:
     }
 
 
+def test_what_is_traded_today_counts_from_tomorrow_on() -> None:
+    driver = ready(fee_tiers=TIERS, half_spread_rate=dec(0))
+    commissions = []
+    for number, now_ns in enumerate((T0, MIDNIGHT - 2, MIDNIGHT)):
+        driver.at(now_ns)
+        driver.beat()
+        driver.step(approved(order(f"o{number}"), now_ns=now_ns))
+        said = driver.step(trade(now_ns + 1, 100.0))
+        commissions.append(fills(said)[0].commission)
+    assert commissions == [dec("0.5"), dec("0.5"), dec("0.3")]
+
+
 def test_a_maker_rebate_of_a_tier() -> None:
     driver = ready(fee_tiers=(FeeTier(notional_min=dec(0), **MAKER),))
     driver.step(approved(limit("m", "95")))
@@ -498,6 +510,16 @@ def test_an_instruments_borrow_rate_goes_before_the_venues() -> None:
     driver.step(approved(order(**SELL)))
     driver.step(trade(T0 + 1, 100.0))
     assert driver.at(MIDNIGHT)[0].record.amount == -2
+
+
+def test_beside_a_short_position_a_long_one_owes_nothing() -> None:
+    driver = ready(borrow_rate=dec("0.0365"))
+    driver.step(instrument(instrument_id="QQQ.ARCA", symbol="QQQ"))
+    driver.step(approved(order("s", **SELL)))
+    driver.step(approved(order("l", instrument_id="QQQ.ARCA")))
+    driver.step(trade(T0 + 1, 100.0))
+    driver.step(trade(T0 + 1, 100.0, instrument_id="QQQ.ARCA"))
+    assert [one.record.reason for one in driver.at(MIDNIGHT)] == ["borrow: SPY.ARCA, 1 night"]
 
 
 def test_long_positions_and_derivatives_borrow_nothing() -> None:

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tapeline.backtest.assumed import assumed
 from tapeline.backtest.paced.chain import Chain
 from tapeline.backtest.paced.digests import Digests
 from tapeline.backtest.paced.setup import MarketSlice, Setup
 from tapeline.backtest.record_tables import RecordTables
-from tapeline.backtest.run_tables import Assumption, RunTables
-from tapeline.contracts.config import Venue
+from tapeline.backtest.run_tables import RunTables
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime import clock
@@ -77,7 +77,7 @@ async def run_paced(
         source=facts.source,
         groups=tuple(group.group_id for group in setup.groups()),
         parameters=facts.parameters,
-        assumptions=assumptions_of(setup),
+        assumptions=assumed(known.record for known in setup.config),
         warnings=facts.warnings,
         events=events,
         digest=digests.whole(),
@@ -96,42 +96,7 @@ async def _timed(slices: AsyncIterable[MarketSlice]) -> Any:
         since_s = clock.monotonic_s()
 
 
-def assumptions_of(setup: Setup) -> tuple[Assumption, ...]:
-    """What the paper venue takes for granted, by the venues of the configuration."""
-    venues = {known.record.venue: known.record for known in setup.config if _is_venue(known.record)}
-    found: list[Assumption] = []
-    for name, venue in sorted(venues.items()):
-        half, latency_ms = venue.half_spread_rate, venue.latency_ns / 1e6
-        found += [
-            Assumption(
-                name=f"{name} fees",
-                value=f"maker {venue.maker_fee_rate:f}, taker {venue.taker_fee_rate:f}",
-                meaning="Share of the notional that a fill costs.",
-            ),
-            Assumption(
-                name=f"{name} half spread",
-                value=f"{half:f}",
-                meaning="Share of the price paid where a tick has no quote.",
-            ),
-            Assumption(
-                name=f"{name} latency",
-                value=f"{latency_ms:g} ms",
-                meaning="An order reaches the venue so long after it was sent.",
-            ),
-            Assumption(
-                name=f"{name} participation",
-                value=f"{venue.participation_max:f}",
-                meaning="Share of a tick's size that an order can take; the rest waits.",
-            ),
-        ]
-    return tuple(found)
-
-
 def peak_rss_mb() -> float:
     """Largest memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MIB if sys.platform == "darwin" else peak / 1024
-
-
-def _is_venue(record: object) -> bool:
-    return isinstance(record, Venue)

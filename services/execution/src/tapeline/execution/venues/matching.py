@@ -208,8 +208,8 @@ class Offer:
 
 
 def offers(order: Order, hit: Decimal, prices: Prices, step: Decimal) -> tuple[Offer, ...]:
-    """What a taker meets, best first: the one price of a tick, or the levels of a book that its
-    limit allows. `hit` is the best price, `step` the tick size."""
+    """What a taker meets, best first: the one price of a tick, or the levels of a book. `hit` is
+    the best price, `step` the tick size."""
     is_buying = order.side is Side.BUY
     levels = prices.asks if is_buying else prices.bids
     if not levels:
@@ -220,9 +220,6 @@ def offers(order: Order, hit: Decimal, prices: Prices, step: Decimal) -> tuple[O
         if price is None:
             continue
         price = round_up_to_tick(price, step) if is_buying else round_down_to_tick(price, step)
-        limit = order.limit_price
-        if limit is not None and (price > limit if is_buying else price < limit):
-            break
         found.append(Offer(price, _positive(level.size), number))
     return tuple(found)
 
