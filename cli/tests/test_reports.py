@@ -71,3 +71,13 @@ def test_data_that_is_unfit_ends_with_one(tmp_path: Path) -> None:
     assert [one["code"] for one in report["findings"]] == ["PRICE_NOT_POSITIVE", "NO_VOLUME"]
     wrong = RUNNER.invoke(app, ["data", "check", str(tmp_path / "bad.csv"), "--column", "time"])
     assert isinstance(wrong.exception, BadMapping)
+
+
+def test_several_runs_are_compared(home: Path) -> None:
+    done = RUNNER.invoke(app, ["report", "cross-3", "cross-5"])
+    assert done.exit_code == 0, done.output
+    assert "parameter seed" in done.output
+    assert "2 runs side by side" in (home / "backtests" / "comparison.html").read_text()
+    facts = json.loads(RUNNER.invoke(app, ["report", "cross-3", "cross-5", "--json"]).output)
+    assert [run["name"] for run in facts["runs"]] == ["cross-3", "cross-5"]
+    assert facts["differs"]["parameter seed"] == ["3", "5"]

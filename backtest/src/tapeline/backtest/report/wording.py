@@ -25,6 +25,14 @@ def shown(figure: Figure) -> str:
             return f"{value:,.2f}"
 
 
+def signed(figure: Figure) -> str:
+    """A difference: +1.20 %, -3.00, or = where there is none."""
+    if not figure.value:
+        return "="
+    text = shown(Figure(abs(figure.value), figure.unit))
+    return f"+{text}" if figure.value > 0 else f"-{text}"
+
+
 def share(value: float) -> str:
     """-4.45 %; small ones with the digits that show them."""
     percent = 100.0 * value

@@ -16,8 +16,10 @@ from tapeline.cli.screen import console
 
 if TYPE_CHECKING:
     from tapeline.backtest.report.analysis import Analysis
+    from tapeline.backtest.report.comparison import Comparison
 
 REPORT = "report.html"
+COMPARISON = "comparison.html"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,15 +48,29 @@ def report(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a run: one HTML file that works offline, and its figures as JSON."""
-    from tapeline.backtest.report.analysis import analyse, facts_of
-    from tapeline.backtest.report.page import page_of
-    from tapeline.backtest.run_folders import folder_of
+    """Write the report of a run: one HTML file that works offline, and its figures as JSON.
+
+    Several runs are compared side by side; differences are from the first.
+    """
+    from tapeline.backtest.report.analysis import analyse
+    from tapeline.backtest.run_folders import FOLDER, folder_of
     from tapeline.backtest.run_tables import load
 
-    folder = folder_of(home(), (runs or [""])[0])
-    analysis = analyse(load(folder), benchmark=benchmark, annual_days=annual_days)
-    place = out or folder / REPORT
+    folders = [folder_of(home(), run) for run in runs or [""]]
+    analyses = [
+        analyse(load(folder), benchmark=benchmark, annual_days=annual_days) for folder in folders
+    ]
+    if len(analyses) == 1:
+        _report_one(analyses[0], out or folders[0] / REPORT, as_json)
+    else:
+        names = [folder.name for folder in folders]
+        _report_several(names, analyses, out or home() / FOLDER / COMPARISON, as_json)
+
+
+def _report_one(analysis: Analysis, place: Path, as_json: bool) -> None:
+    from tapeline.backtest.report.analysis import facts_of
+    from tapeline.backtest.report.page import page_of
+
     facts = {**facts_of(analysis), "html": str(place)}
     write(place, page_of(analysis), facts)
     if as_json:
@@ -62,6 +78,42 @@ def report(
         return
     show(analysis)
     typer.echo(f"\n{place}")
+
+
+def _report_several(names: list[str], analyses: list[Analysis], place: Path, as_json: bool) -> None:
+    from tapeline.backtest.report import comparison as several
+
+    compared = several.compare(names, analyses)
+    facts = {**several.comparison_facts(compared), "html": str(place)}
+    write(place, several.comparison_page(compared), facts)
+    if as_json:
+        print_json(facts)
+        return
+    show_several(compared)
+    typer.echo(f"\n{place}")
+
+
+def show_several(compared: Comparison) -> None:
+    """The figures of several runs in the terminal, a column each, and what differs."""
+    from tapeline.backtest.report.catalogue import FIGURES
+    from tapeline.backtest.report.wording import shown
+
+    out = console()
+    for warning in compared.warnings:
+        out.print(f"! {warning}", style="yellow", markup=False)
+    table = Table("figure", *compared.names, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, entry in FIGURES.items():
+        table.add_row(entry.title, *(shown(one.figures[name]) for one in compared.analyses))
+    out.print(table)
+    differing = Table("differs", *compared.names, box=None, pad_edge=False)
+    for name, values in compared.told:
+        if len(set(values)) > 1:
+            differing.add_row(name, *values)
+    if differing.row_count:
+        out.print("")
+        out.print(differing)
 
 
 def write(place: Path, page: str, facts: dict[str, object]) -> None:
