@@ -41,7 +41,7 @@ def test_the_tables_hold_what_the_run_on_kafka_counted(same: PacedRun) -> None:
     orders, fills = same.tables["orders"], same.tables["fills"]
     description = same.tables.description
     assert orders.height == EXPECTED["decisions"]
-    assert description.orders == EXPECTED["approved"]
+    assert description.orders == EXPECTED["decisions"]
     assert fills.height == description.fills == EXPECTED["fills"]
     denied = orders.filter(pl.col("status") == "DENIED")["code"].value_counts()
     assert dict(denied.iter_rows()) == EXPECTED["denied"]

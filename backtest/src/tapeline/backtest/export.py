@@ -80,6 +80,11 @@ def export_run(reader: LogReader, told: Told) -> RunTables:
     """The run that the reader's topics hold."""
     recorded_topics = RecordedTopics(reader)
     found = _read(recorded_topics, told.account_id)
+    return tables_from(found, told, recorded_topics.offset_count(topics.TICKS))
+
+
+def tables_from(found: Recorded, told: Told, events: int) -> RunTables:
+    """The run that the records tell of; `events` is how many ticks it had."""
     interval_ns, bars = _bars(found)
     books = Books(accounts=found.book.accounts, instruments=found.book.instruments)
     booked = sorted([*found.cash, *found.fills], key=lambda record: record.ts_event_ns)
@@ -100,7 +105,6 @@ def export_run(reader: LogReader, told: Told) -> RunTables:
         "bars": table("bars", bars),
         "cash": table("cash", [row for event in found.cash for row in _cash_rows(event, books)]),
     }
-    events = recorded_topics.offset_count(topics.TICKS)
     return RunTables(_description(told, found, books, tables, (events, interval_ns)), tables)
 
 

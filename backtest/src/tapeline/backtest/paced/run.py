@@ -8,7 +8,10 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import structs
+
 from tapeline.backtest.assumed import assumed
+from tapeline.backtest.export import Told
 from tapeline.backtest.paced.chain import Chain
 from tapeline.backtest.paced.digests import Digests
 from tapeline.backtest.paced.setup import MarketSlice, Setup
@@ -52,13 +55,12 @@ async def run_paced(
     on_slice: OnSlice = lambda _part: None,
 ) -> PacedRun:
     """Plays all slices; raises what the chain and the slices raise."""
-    accounts = setup.book().accounts
-    tables = RecordTables(accounts, setup.intervals_ns[0])
+    tables = RecordTables(setup.book())
     digests = Digests(SAID)
 
     def hear(who: str, output: Output) -> None:
         digests.add(who, output)
-        tables.add(output.record)
+        tables.add(output)
 
     started_s, loading_s, events = clock.monotonic_s(), 0.0, 0
     chain = Chain(setup, hear)
@@ -70,22 +72,23 @@ async def run_paced(
             on_slice(part[0])
     finally:
         await chain.close()
-    description = tables.description(
-        setup.run_id,
-        "backtest",
-        title=facts.title,
-        source=facts.source,
+    engine_s = clock.monotonic_s() - started_s - loading_s
+    told = Told(
+        run_id=setup.run_id, title=facts.title, source=facts.source, warnings=facts.warnings
+    )
+    found = tables.tables(told, events)
+    description = structs.replace(
+        found.description,
+        kind="backtest",
         groups=tuple(group.group_id for group in setup.groups()),
-        parameters=facts.parameters,
+        parameters={**found.description.parameters, **facts.parameters},
         assumptions=assumed(known.record for known in setup.config),
-        warnings=facts.warnings,
-        events=events,
         digest=digests.whole(),
         load_seconds=loading_s,
-        engine_seconds=clock.monotonic_s() - started_s - loading_s,
+        engine_seconds=engine_s,
         peak_rss_mb=peak_rss_mb(),
     )
-    return PacedRun(tables.tables(description), digests.found(), digests.counts)
+    return PacedRun(RunTables(description, found.tables), digests.found(), digests.counts)
 
 
 async def _timed(slices: AsyncIterable[MarketSlice]) -> Any:
