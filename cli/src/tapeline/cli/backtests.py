@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,15 +18,24 @@ from tapeline.backtest.paced.feed_slices import FeedSlices, settings_of
 from tapeline.backtest.paced.offline_model import offline_model
 from tapeline.backtest.paced.run import Facts, PacedRun, run_paced
 from tapeline.backtest.paced.setup import Choice, Known, MarketSlice, Setup
+from tapeline.backtest.tape.recorded_run import RecordedRun, pull_run
+from tapeline.backtest.tape.store import OnPulled, Tape
+from tapeline.backtest.tape.topic_slices import TopicSlices
 from tapeline.cli.configuration import Configuration, key_of, load_configuration
+from tapeline.cli.desk import desk
+from tapeline.cli.home import home
 from tapeline.cli.overrides import pairs, with_groups, with_parameters, with_settings
 from tapeline.cli.plan import intervals_of
+from tapeline.cli.runs import Run, RunStore
 from tapeline.cli.sources import PRESETS
-from tapeline.contracts.config import GroupKind
+from tapeline.contracts.config import GroupKind, TradingGroup
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import content_id
 
-FOLDER = "backtests"
+FOLDER, TAPE = "backtests", "tape"
+"""of a home"""
+CONFIGURATION, COMPLETE = "config.toml", "complete"
+RECORDED, OFFLINE = "recorded", "offline"
 OnSlice = Callable[[MarketSlice], None]
 
 
@@ -49,6 +58,8 @@ class Asked:
     feed_options: tuple[str, ...] = ()
     run_id: str = ""
     """empty: made of what is played"""
+    llm: str = ""
+    """recorded or offline; empty: recorded for a run, offline for a preset"""
 
     def choice(self) -> Choice:
         """The part of the data; raises BadBacktest."""
@@ -60,12 +71,11 @@ class Asked:
             )
         return Choice(start_ns=start_ns, end_ns=end_ns, instruments=frozenset(self.instruments))
 
-    def changed(self, configuration: Configuration) -> Configuration:
+    def changed(self, records: Sequence[Any]) -> tuple[Any, ...]:
         """The configuration with what is overridden; raises BadOverride."""
-        records = with_settings(configuration.records, pairs(self.settings, "--set"))
+        records = with_settings(records, pairs(self.settings, "--set"))
         records = with_parameters(records, pairs(self.parameters, "--param"))
-        records = with_groups(records, self.groups)
-        return Configuration(configuration.name, configuration.settings, records)
+        return with_groups(records, self.groups)
 
     def overrides(self) -> dict[str, str]:
         """What differs from the configuration, for the description."""
@@ -91,27 +101,26 @@ def moment_ns(text: str, default: int) -> int:
 
 def played_preset(name: str, asked: Asked, on_slice: OnSlice) -> PacedRun:
     """Plays the data of a preset, or of a configuration file, in this process."""
+    if asked.llm == RECORDED:
+        raise BadBacktest("A preset has no recorded answers.", "Leave out --llm recorded.")
     path = PRESETS / f"{name}.toml"
-    configuration = asked.changed(load_configuration(path if path.is_file() else Path(name)))
-    run_id = asked.run_id or f"backtest-{_identity(configuration, asked)}"
-    options = pairs(asked.feed_options, "--feed-option")
-    run = configuration.settings
-    feed = settings_of(
-        str(run.get("feed", "")), options, intervals_of(configuration), str(run.get("slice", ""))
-    )
-    partitions = int(run.get("instrument_partitions", 1))
-    with models(configuration) as outside:
+    configuration = load_configuration(path if path.is_file() else Path(name))
+    records = asked.changed(configuration.records)
+    run_id = asked.run_id or f"backtest-{_identity(configuration.settings, records, asked)}"
+    feed = feed_settings(configuration, asked)
+    partitions = int(configuration.settings.get("instrument_partitions", 1))
+    with models(records) as outside:
         setup = Setup(
             run_id=run_id,
-            config=known_of(run_id, configuration),
+            config=known_of(run_id, records),
             intervals_ns=feed.intervals_ns(),
-            shards=tuple(range(int(run.get("shards", 1)))),
+            shards=tuple(range(int(configuration.settings.get("shards", 1)))),
             instrument_partitions=partitions,
             feed=feed.feed,
             outside=outside,
         )
         facts = Facts(
-            title=str(run.get("title", configuration.name)),
+            title=str(configuration.settings.get("title", configuration.name)),
             source=f"preset {name}",
             parameters=asked.overrides(),
         )
@@ -119,13 +128,80 @@ def played_preset(name: str, asked: Asked, on_slice: OnSlice) -> PacedRun:
         return asyncio.run(run_paced(setup, slices, facts, on_slice))
 
 
-@contextmanager
-def models(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    """The offline model for the groups of language models, where there are some."""
-    from tapeline.cli.plan import groups_of
+def feed_settings(configuration: Configuration, asked: Asked) -> Any:
+    """How the run's feed reads and cuts its data."""
+    settings = configuration.settings
+    return settings_of(
+        str(settings.get("feed", "")),
+        pairs(asked.feed_options, "--feed-option"),
+        intervals_of(configuration),
+        str(settings.get("slice", "")),
+    )
 
+
+def pulled(name: str, on_pulled: OnPulled) -> tuple[Run, Tape]:
+    """A recorded run and its tape, complete and checked; Kafka is asked where it is not yet."""
+    run = RunStore(home()).get(name)
+    tape = Tape(home() / TAPE / run.name)
+    if not (tape.folder / COMPLETE).exists():
+        with desk(run.name) as place:
+            ranges = pull_run(tape, place.reader, on_pulled)
+        if run.result:  # nothing more will be written
+            (tape.folder / COMPLETE).write_text(f"{ranges} journaled ranges checked\n")
+    return run, tape
+
+
+def played_run(name: str, asked: Asked, on_slice: OnSlice, on_pulled: OnPulled) -> PacedRun:
+    """Plays the market data of a recorded run, from its tape."""
+    run, tape = pulled(name, on_pulled)
+    configuration = load_configuration(RunStore(home()).folder(run.name) / CONFIGURATION)
+    recorded = RecordedRun(tape)
+    known = recorded.known()
+    records = asked.changed([item.record for item in known])
+    feed = feed_settings(configuration, asked)
+    run_id = asked.run_id or f"backtest-{_identity({'run': run.name}, records, asked)}"
+    with answers(asked, records, recorded) as outside:
+        setup = Setup(
+            run_id=run_id,
+            config=tuple(
+                Known(record=record, event_id=item.event_id)
+                for record, item in zip(records, known, strict=True)
+            ),
+            intervals_ns=feed.intervals_ns(),
+            shards=run.shards,
+            instrument_partitions=run.instrument_partitions,
+            feed=run.feed,
+            outside=outside,
+        )
+        facts = Facts(
+            title=run.source,
+            source=f"run {run.name}",
+            parameters=asked.overrides(),
+            warnings=recorded.warnings(),
+        )
+        slices = TopicSlices(tape, feed.slice_ns(), asked.choice())
+        return asyncio.run(run_paced(setup, slices, facts, on_slice))
+
+
+@contextmanager
+def answers(
+    asked: Asked, records: Sequence[Any], recorded: RecordedRun
+) -> Iterator[Mapping[str, Any]]:
+    """Where the groups of language models have their answers from, in a run played again."""
+    if asked.llm != OFFLINE:
+        yield recorded.outside(records)
+        return
+    with models(records) as found:
+        yield found
+
+
+@contextmanager
+def models(records: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """The offline model for the groups of language models, where there are some."""
     asking = [
-        group.group_id for group, _ in groups_of(configuration) if group.kind is GroupKind.LLM
+        record.group_id
+        for record in records
+        if isinstance(record, TradingGroup) and record.kind is GroupKind.LLM and record.is_enabled
     ]
     if not asking:
         yield {}
@@ -134,19 +210,19 @@ def models(configuration: Configuration) -> Iterator[dict[str, Any]]:
         yield dict.fromkeys(asking, outside)
 
 
-def known_of(run_id: str, configuration: Configuration) -> tuple[Known, ...]:
+def known_of(run_id: str, records: Sequence[Any]) -> tuple[Known, ...]:
     """The records as the topic config would hold them."""
     return tuple(
         Known(record=record, event_id=content_id(f"{run_id}/{key_of(record)}/{record.version}"))
-        for record in configuration.records
+        for record in records
     )
 
 
-def saved(home: Path, run: PacedRun) -> Path:
-    """Writes the run to its folder and gives that."""
-    folder = home / FOLDER / run.tables.description.run_id
-    run.tables.save(folder)
-    return folder
+def saved(folder: Path, run: PacedRun) -> Path:
+    """Writes the run to its folder in a home and gives that."""
+    place = folder / FOLDER / run.tables.description.run_id
+    run.tables.save(place)
+    return place
 
 
 def facts_of(run: PacedRun, folder: Path) -> dict[str, Any]:
@@ -155,12 +231,13 @@ def facts_of(run: PacedRun, folder: Path) -> dict[str, Any]:
     return {**described, "counts": run.counts, "digests": run.digests, "folder": str(folder)}
 
 
-def _identity(configuration: Configuration, asked: Asked) -> str:
+def _identity(settings: Mapping[str, Any], records: Sequence[Any], asked: Asked) -> str:
     """Of what is played: the same twice has the same ids."""
     what: Mapping[str, Any] = {
-        "records": [repr(record) for record in configuration.records],
-        "run": repr(sorted(configuration.settings.items())),
+        "records": [repr(record) for record in records],
+        "run": repr(sorted(settings.items())),
         "asked": asked.overrides(),
         "feed": asked.feed_options,
+        "llm": asked.llm,
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
+from tapeline.agents.llm.calls import ReplayError
 from tapeline.backtest.assumed import assumed
 from tapeline.backtest.export import Told
 from tapeline.backtest.paced.chain import Chain
@@ -21,10 +22,17 @@ from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime import clock
 from tapeline.runtime.core import Output
+from tapeline.runtime.exits import USAGE, Failure
 
 SAID = {"risk": RiskCore.outputs, "execution": ExecutionCore.outputs}
 OnSlice = Callable[[MarketSlice], None]
 MIB = 1024 * 1024
+
+
+class AnswersUnknown(Failure):
+    """A group of language models asks what was not asked in the recorded run."""
+
+    exit_code = USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +62,7 @@ async def run_paced(
     facts: Facts,
     on_slice: OnSlice = lambda _part: None,
 ) -> PacedRun:
-    """Plays all slices; raises what the chain and the slices raise."""
+    """Plays all slices; raises AnswersUnknown and what the chain and the slices raise."""
     tables = RecordTables(setup.book())
     digests = Digests(SAID)
 
@@ -70,6 +78,12 @@ async def run_paced(
             events += part[0].count
             await chain.step(part[0])
             on_slice(part[0])
+    except ReplayError as error:
+        raise AnswersUnknown(
+            f"A question that the recorded run did not ask: {error}.",
+            "Its answer is on no record. Leave the group out with --groups, or let the offline "
+            "model answer with --llm offline.",
+        ) from error
     finally:
         await chain.close()
     engine_s = clock.monotonic_s() - started_s - loading_s

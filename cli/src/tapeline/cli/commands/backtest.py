@@ -10,6 +10,7 @@ import typer
 
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.home import home
+from tapeline.cli.playing_progress import Shown
 from tapeline.cli.screen import console
 from tapeline.runtime.exits import Failure
 
@@ -36,6 +37,10 @@ Parameters = Annotated[
 ]
 FeedOptions = Annotated[
     list[str], typer.Option("--feed-option", help="NAME=VALUE of the preset's feed.")
+]
+Llm = Annotated[
+    str,
+    typer.Option("--llm", help="Answers of models: recorded (runs) or offline (written rules)."),
 ]
 RunId = Annotated[str, typer.Option("--run-id", help="Make ids of this instead of a new one.")]
 Trades = Annotated[
@@ -90,6 +95,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backtest(
+    run: RunToRepeat = "",
     preset: Preset = "",
     start: Start = "",
     end: End = "",
@@ -98,6 +104,7 @@ def backtest(
     settings: Settings = [],  # noqa: B006 - typer copies it
     parameters: Parameters = [],  # noqa: B006
     feed_options: FeedOptions = [],  # noqa: B006
+    llm: Llm = "",
     run_id: RunId = "",
     trades: Trades = None,
     bars: Bars = None,
@@ -127,26 +134,28 @@ def backtest(
     if trades is not None or bars is not None:
         _play_file(given, is_json=as_json)
         return
-    if not preset:
+    if bool(run) == bool(preset):
         raise NothingToPlay(
-            "Nothing to play was named.",
-            "Name a preset with --preset, or a file with --trades or --bars.",
+            "Name one thing to play.",
+            "Name a run with --run, a preset with --preset, or a file with --trades or --bars.",
         )
-    _play_preset(given, is_json=as_json)
+    _play_whole(given, is_json=as_json)
 
 
 def _play_file(given: dict[str, Any], *, is_json: bool) -> None:
     from tapeline.cli.commands import backtest_file
 
-    if given["preset"]:
-        raise NothingToPlay("A file and a preset were named.", "Name one of them.")
+    if given["preset"] or given["run"]:
+        raise NothingToPlay("A file and a preset or run were named.", "Name one of them.")
     names = [field.name for field in fields(backtest_file.Asked)]
     backtest_file.run(backtest_file.Asked(**{name: given[name] for name in names}), is_json=is_json)
 
 
-def _play_preset(given: dict[str, Any], *, is_json: bool) -> None:
+def _play_whole(given: dict[str, Any], *, is_json: bool) -> None:
     from tapeline.cli import backtests
 
+    if given["llm"] not in ("", backtests.RECORDED, backtests.OFFLINE):
+        raise NothingToPlay(f"--llm {given['llm']!r} is unknown.", "Write recorded or offline.")
     asked = backtests.Asked(
         start=given["start"],
         end=given["end"],
@@ -156,12 +165,14 @@ def _play_preset(given: dict[str, Any], *, is_json: bool) -> None:
         parameters=tuple(given["parameters"]),
         feed_options=tuple(given["feed_options"]),
         run_id=given["run_id"],
+        llm=given["llm"],
     )
     out = console(is_json=is_json)
-    with out.status("playing") as status:
-        found = backtests.played_preset(
-            given["preset"], asked, lambda part: status.update(f"slice {part.number:,}")
-        )
+    with Shown(out) as shown:
+        if given["run"]:
+            found = backtests.played_run(given["run"], asked, shown.on_slice, shown.on_pulled)
+        else:
+            found = backtests.played_preset(given["preset"], asked, shown.on_slice)
     folder = backtests.saved(home(), found)
     facts = backtests.facts_of(found, folder)
     if is_json:

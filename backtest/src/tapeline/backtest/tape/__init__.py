@@ -1,0 +1,1 @@
+"""The tape: history that was pulled once and is kept as columns, shared by all later runs."""

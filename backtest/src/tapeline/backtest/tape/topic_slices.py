@@ -1,0 +1,179 @@
+"""Slices of a recorded run: its ticks and macro readings from the tape, cut as they were.
+
+A paced run has its slices marked by watermarks. One in real time has none of use: it is cut into
+slices of a width of event time, as a feed would cut it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
+from tapeline.backtest.tape.store import Tape, TapeHole
+from tapeline.contracts import topics
+from tapeline.contracts.market import MacroReading, Quote, Trade
+from tapeline.contracts.system import Watermark
+from tapeline.runtime.core import Input, Undecodable
+from tapeline.runtime.intake import Intake
+from tapeline.runtime.log import TopicPartition
+
+
+@dataclass(slots=True)
+class Gathering:
+    """A slice on its way."""
+
+    number: int
+    end_ns: int
+    is_final: bool
+    ticks: dict[int, list[Trade | Quote]] = field(default_factory=dict)
+    macro: list[MacroInput] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of a slice on one partition."""
+
+    number: int
+    end_ns: int
+    is_final: bool
+
+
+@dataclass(slots=True)
+class TopicSlices:
+    """Reads the tape of a run once."""
+
+    tape: Tape
+    width_ns: int
+    """of a slice, for runs in real time"""
+    choice: Choice = ALL
+
+    async def __aiter__(self) -> AsyncIterator[MarketSlice]:
+        """The slices, numbered from 1; raises TapeHole where the tape has none."""
+        number = 0
+        end_ns, is_final = 0, False
+        for part in self._cut():
+            if part.end_ns <= self.choice.start_ns:
+                continue
+            if part.end_ns - self.width_ns >= self.choice.end_ns:
+                break
+            number += 1
+            end_ns, is_final = part.end_ns, part.is_final
+            yield self._chosen(part, number)
+        if not number:
+            raise TapeHole(
+                "The tape has nothing of this time range.",
+                "Choose another range with --from and --to.",
+            )
+        if not is_final:
+            # What comes back from execution in the last slice is taken in by an empty one.
+            yield MarketSlice(
+                number=number + 1, end_ns=end_ns + self.width_ns, is_final=True, ticks={}
+            )
+
+    def _chosen(self, part: Gathering, number: int) -> MarketSlice:
+        is_played = self.choice.is_played
+        return MarketSlice(
+            number=number,
+            end_ns=part.end_ns,
+            is_final=part.is_final,
+            ticks={
+                place: [tick for tick in ticks if is_played(tick.ts_event_ns, tick.instrument_id)]
+                for place, ticks in part.ticks.items()
+            },
+            macro=[item for item in part.macro if is_played(item.record.ts_event_ns)],
+        )
+
+    def _cut(self) -> Iterator[Gathering]:
+        places = [
+            (topic, number)
+            for topic in (topics.TICKS, topics.MACRO)
+            for number in range(self.tape.partition_count(topic))
+        ]
+        marks = next((mark for place in places for mark in self._marks(place)), None)
+        if marks is not None:
+            return self._as_marked(places)
+        return self._by_width(places)
+
+    def _marks(self, place: TopicPartition) -> Iterator[Mark]:
+        for event in self._events(place):
+            if isinstance(event.record, Watermark) and event.record.is_paced:
+                yield _mark_of(event.record)
+
+    # ---- paced
+
+    def _as_marked(self, places: list[TopicPartition]) -> Iterator[Gathering]:
+        """All partitions side by side, up to the next watermark of each."""
+        lanes = {place: self._by_mark(place) for place in places}
+        while True:
+            heads = {place: next(lane, None) for place, lane in lanes.items()}
+            if any(head is None for head in heads.values()):
+                return  # the run was ended within a slice: a part of it decides nothing
+            found = {place: head for place, head in heads.items() if head is not None}
+            mark = next(iter(found.values()))[0]
+            part = Gathering(mark.number, mark.end_ns, mark.is_final)
+            for place, (other, events) in found.items():
+                if other != mark:
+                    raise TapeHole(
+                        f"Slice {mark.number} is not marked on {place[0]}-{place[1]}, which goes "
+                        f"on with slice {other.number}.",
+                        "The topic was changed behind the run's back: choose another run.",
+                    )
+                _gather(part, events)
+            yield part
+
+    def _by_mark(self, place: TopicPartition) -> Iterator[tuple[Mark, list[Input]]]:
+        events: list[Input] = []
+        last = 0
+        for event in self._events(place):
+            record = event.record
+            if not isinstance(record, Watermark):
+                events.append(event)
+            elif record.slice > last:
+                last = record.slice
+                yield _mark_of(record), events
+                events = []
+
+    # ---- in real time
+
+    def _by_width(self, places: list[TopicPartition]) -> Iterator[Gathering]:
+        """In order of event time; ties by topic, partition and offset."""
+        events = [
+            event
+            for place in places
+            for event in self._events(place)
+            if not isinstance(event.record, Watermark)
+        ]
+        events.sort(key=lambda event: event.record.ts_event_ns)
+        part: Gathering | None = None
+        for event in events:
+            ts_ns = event.record.ts_event_ns
+            if part is None or ts_ns >= part.end_ns:
+                if part is not None:
+                    yield part
+                end_ns = (ts_ns // self.width_ns + 1) * self.width_ns
+                part = Gathering(0 if part is None else part.number + 1, end_ns, False)
+            _gather(part, [event])
+        if part is not None:
+            yield part
+
+    def _events(self, place: TopicPartition) -> Iterator[Input]:
+        intake = Intake((place[0],))
+        for raws in self.tape.chunks(place):
+            for event in intake.inputs_of(place[0], raws):
+                if not isinstance(event.record, Undecodable):  # in quarantine
+                    yield event
+
+
+def _mark_of(record: Watermark) -> Mark:
+    return Mark(record.slice, record.ts_event_ns, record.is_final)
+
+
+def _gather(part: Gathering, events: Iterable[Input]) -> None:
+    for event in events:
+        record: Any = event.record
+        if isinstance(record, Trade | Quote):
+            part.ticks.setdefault(event.partition, []).append(record)
+        elif isinstance(record, MacroReading):
+            part.macro.append(MacroInput(record, event.event_id))

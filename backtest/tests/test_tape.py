@@ -1,0 +1,224 @@
+"""The tape: pulled once, whole or an error that names topic, partition and offsets."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tape_samples import TICKS, MemoryLog, a_log, pull, pull_and_die
+
+from tapeline.backtest.tape import store
+from tapeline.backtest.tape.journaled import check_journaled
+from tapeline.backtest.tape.store import Tape, TapeDamaged, TapeHole
+from tapeline.contracts import topics
+from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange
+from tapeline.runtime.codec import encode
+from tapeline.runtime.log import Raw, values_digest
+
+
+@pytest.fixture(autouse=True)
+def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHUNK", 10)
+
+
+def everything(tape: Tape) -> list[Raw]:
+    return [raw for raws in tape.chunks(TICKS) for raw in raws]
+
+
+def test_what_comes_back_is_what_was_there(tmp_path: Path) -> None:
+    log, tape = a_log(), Tape(tmp_path)
+    tape.pull(log, ["ticks"])
+    assert everything(tape) == log.records[TICKS]
+    assert tape.end(TICKS) == log.ends([TICKS])[TICKS]
+    assert tape.partition_count("ticks") == 1
+    assert tape.read("ticks", 0, 5, 13) == [r for r in log.records[TICKS] if 5 <= r.offset < 13]
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(st.one_of(st.none(), st.binary(max_size=9)), max_size=25), data=st.data())
+def test_any_records_with_any_gaps_come_back(values: list[Any], data: st.DataObject) -> None:
+    import tempfile
+
+    log = MemoryLog({TICKS: []}, markers=data.draw(st.integers(0, 3)))
+    for value in values:
+        log.add(TICKS, value, gap=data.draw(st.integers(0, 12)))
+    with tempfile.TemporaryDirectory() as folder:
+        tape = Tape(Path(folder))
+        tape.pull(log, ["ticks"])
+        assert everything(tape) == log.records[TICKS]
+        read = len(log.reads)
+        tape.pull(log, ["ticks"])
+        assert len(log.reads) == read, "nothing is pulled twice"
+
+
+def test_a_second_pull_takes_only_what_is_new(tmp_path: Path) -> None:
+    log, tape = a_log(12, markers=0), Tape(tmp_path)
+    tape.pull(log, ["ticks"])
+    end = tape.end(TICKS)
+    log.reads.clear()
+    log.add(TICKS, b"one more")
+    tape.pull(log, ["ticks"])
+    assert log.reads == [(TICKS, end, end + 1)]
+    assert everything(tape) == log.records[TICKS]
+
+
+def test_what_retention_deleted_before_the_pull_is_named(tmp_path: Path) -> None:
+    log = a_log()
+    log.kept_from[TICKS] = 4
+    with pytest.raises(TapeHole, match="ticks-0: offsets 0 to 3 were deleted"):
+        Tape(tmp_path).pull(log, ["ticks"])
+
+
+def test_what_retention_deleted_between_two_pulls_is_named(tmp_path: Path) -> None:
+    log, tape = a_log(12, markers=0), Tape(tmp_path)
+    tape.pull(log, ["ticks"])
+    end = tape.end(TICKS)
+    log.add(TICKS, b"lost")
+    log.add(TICKS, b"kept")
+    log.kept_from[TICKS] = end + 1
+    with pytest.raises(TapeHole, match=f"offsets {end} to {end} were deleted"):
+        tape.pull(log, ["ticks"])
+
+
+def test_what_retention_deleted_after_the_pull_does_not_matter(tmp_path: Path) -> None:
+    log, tape = a_log(), Tape(tmp_path)
+    tape.pull(log, ["ticks"])
+    log.kept_from[TICKS] = 9
+    tape.pull(log, ["ticks"])
+    assert everything(tape) == log.records[TICKS]
+
+
+def test_a_missing_file_is_named_by_its_offsets(tmp_path: Path) -> None:
+    tape = Tape(tmp_path)
+    tape.pull(a_log(), ["ticks"])
+    sorted((tmp_path / "ticks-0").glob("*.parquet"))[1].unlink()
+    with pytest.raises(TapeHole, match="ticks-0 lacks offsets 10 to 19"):
+        everything(tape)
+
+
+@pytest.mark.parametrize("how", ["cut", "other", "garbage"])
+def test_a_damaged_file_is_named_by_its_offsets(tmp_path: Path, how: str) -> None:
+    tape = Tape(tmp_path)
+    tape.pull(a_log(), ["ticks"])
+    first, second = sorted((tmp_path / "ticks-0").glob("*.parquet"))[:2]
+    content = {"cut": second.read_bytes()[:-20], "other": _other(second), "garbage": b"x" * 99}
+    second.write_bytes(content[how])
+    with pytest.raises(TapeDamaged, match="ticks-0, offsets 10 to 19, is damaged"):
+        everything(tape)
+    assert first.exists()
+
+
+def _other(path: Path) -> bytes:
+    """The file with another value in it, under the same metadata."""
+    import io
+
+    import polars as pl
+
+    table, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
+    values = [b"other", *table["value"].to_list()[1:]]
+    kept = {name: metadata[name] for name in (store.DIGEST, store.COUNT)}
+    out = io.BytesIO()
+    table.with_columns(pl.Series("value", values)).write_parquet(out, metadata=kept)
+    return out.getvalue()
+
+
+def test_more_than_was_pulled_is_refused(tmp_path: Path) -> None:
+    tape = Tape(tmp_path)
+    tape.pull(a_log(5, markers=0), ["ticks"])
+    with pytest.raises(TapeHole, match="ends at offset 5; 0 to 6"):
+        tape.read("ticks", 0, 0, 6)
+
+
+def test_a_killed_pull_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=pull_and_die, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (tmp_path / "ticks-0" / "00000000000000000020-00000000000000000028.part").write_bytes(b"half")
+    log, tape = a_log(), Tape(tmp_path)
+    tape.pull(log, ["ticks"])
+    assert [start for _, start, _ in log.reads] == [20]
+    assert everything(tape) == log.records[TICKS]
+    assert not list((tmp_path / "ticks-0").glob("*.part"))
+
+
+def test_two_processes_at_once_make_one_tape(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=pull, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert everything(Tape(tmp_path)) == a_log(200).records[TICKS]
+
+
+# ---- against the journal
+
+
+def journaled(log: MemoryLog, *ranges: tuple[int, int], digest: bytes | None = None) -> MemoryLog:
+    """The log with a journal that tells of ranges of its ticks."""
+    found = []
+    for start, end in ranges:
+        raws = [raw for raw in log.records[TICKS] if start <= raw.offset < end]
+        found.append(
+            ConsumedRange(
+                topic="ticks",
+                partition=0,
+                from_offset=start,
+                next_offset=end,
+                count=len(raws),
+                digest=values_digest(raws) if digest is None else digest,
+            )
+        )
+    batch = ConsumedBatch(session_ns=1, timers=(), slice=1, ranges=tuple(found), verdicts=())
+    record = Consumed(
+        service="execution",
+        shard=0,
+        sequence=1,
+        run_id="run",
+        build_id="build",
+        batches=(batch,),
+        output_count=0,
+        output_digest=b"",
+        ts_init_ns=1,
+    )
+    log.add((topics.JOURNAL, 0), encode(record))
+    return log
+
+
+def checked(folder: Path, log: MemoryLog) -> int:
+    tape = Tape(folder)
+    tape.pull(log, ["ticks", topics.JOURNAL])
+    return check_journaled(tape, ["ticks"])
+
+
+def test_journaled_ranges_are_found_on_the_tape_whatever_gaps_they_have(tmp_path: Path) -> None:
+    assert checked(tmp_path, journaled(a_log(), (0, 7), (7, 20), (20, 27))) == 3
+
+
+def test_another_value_in_a_journaled_range_is_named(tmp_path: Path) -> None:
+    log = journaled(a_log(), (0, 7), (7, 20))
+    place = log.records[TICKS]
+    place[9] = Raw("ticks", 0, place[9].offset, 1, b"key", b"forged")
+    with pytest.raises(TapeHole, match=r"ticks-0, offsets 7 to 19: .* has others"):
+        checked(tmp_path, log)
+
+
+def test_a_record_less_in_a_journaled_range_is_named(tmp_path: Path) -> None:
+    log = journaled(a_log(), (0, 7), (7, 20))
+    del log.records[TICKS][9]
+    with pytest.raises(TapeHole, match=r"offsets 7 to 19: .* 12 records, the tape has 11 of 12"):
+        checked(tmp_path, log)
+
+
+def test_a_journal_that_tells_of_more_than_there_is_is_named(tmp_path: Path) -> None:
+    log = journaled(a_log(5, markers=0), (0, 5))
+    log.records[TICKS].pop()
+    with pytest.raises(TapeHole, match="ends at offset 4; 0 to 5"):
+        checked(tmp_path, log)

@@ -1,0 +1,50 @@
+"""Progress of a backtest on the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from tapeline.backtest.paced.setup import MarketSlice
+
+
+class Shown:
+    """What is pulled, then the slice that was played last. Use as a context manager."""
+
+    def __init__(self, out: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} {task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=out,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def on_pulled(self, done: int, total: int) -> None:
+        """Offsets that are on the tape."""
+        self._update("pulling", "offsets", done, total)
+
+    def on_slice(self, part: MarketSlice) -> None:
+        """A slice was played."""
+        self._update("playing", "slices", part.number, None)
+
+    def on_trial(self, done: int, total: int) -> None:
+        """Trials of a sweep that have ended."""
+        self._update("trials", f"of {total}", done, total)
+
+    def _update(self, name: str, unit: str, done: int, total: int | None) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, unit=unit)
+        self._progress.update(self._tasks[name], completed=done, total=total)
