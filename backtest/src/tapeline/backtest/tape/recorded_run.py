@@ -63,12 +63,12 @@ class RecordedRun:
 
     def warnings(self) -> tuple[str, ...]:
         """What was said by hand in the run; a backtest does not repeat it."""
-        found = []
-        if controls := sum(1 for _ in self._events(topics.CONTROL)):
-            found.append(f"{controls} control records of the run (halts and the like) are left out")
-        for topic in UNPLAYED:
-            if count := sum(1 for _ in self._events(topic)):
-                found.append(f"{count} records of {topic} are left out")
+        left_out = {
+            topic: sum(1 for _ in self._events(topic)) for topic in (topics.CONTROL, *UNPLAYED)
+        }
+        found = [
+            f"{count} records of {topic} are left out" for topic, count in left_out.items() if count
+        ]
         groups = {
             known.record.group_id
             for known in self.known()
