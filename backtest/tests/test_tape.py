@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tape_samples import TICKS, MemoryLog, a_log, pull, pull_and_die
+from memory_log import MemoryLog
+from tape_samples import TICKS, a_log, pull, pull_and_die
 
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.journaled import check_journaled

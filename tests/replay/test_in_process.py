@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,11 +10,22 @@ from typing import Any
 
 import polars as pl
 import pytest
+from memory_log import MemoryLog
 from proving.playing import END, PRESET, START
 
-from tapeline.backtest.paced.run import PacedRun
-from tapeline.cli.backtests import Asked, played_preset
+from tapeline.backtest.paced.run import Facts, PacedRun, run_paced
+from tapeline.backtest.paced.setup import Setup
+from tapeline.backtest.tape.store import Tape
+from tapeline.backtest.tape.topic_slices import TopicSlices
+from tapeline.cli.backtests import Asked, known_of, played_preset
+from tapeline.cli.configuration import UNITS_NS, load_configuration
 from tapeline.contracts.risk import DenialCode
+from tapeline.market_data.feed_core import FeedCore, Slice, Slicer
+from tapeline.market_data.feeds.interface import make_feed
+from tapeline.market_data.quality import Gate
+from tapeline.market_data.settings import MarketDataSettings
+from tapeline.runtime.codec import encode
+from tapeline.runtime.partition import partition_of
 
 EXPECTED: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "e2e" / "expected.json").read_text()
@@ -92,3 +104,50 @@ def test_time_range_and_instruments_choose_the_data() -> None:
     bars = part.tables["bars"]
     assert set(bars["instrument_id"]) == {"SP500.US"}
     assert bars.height == 21  # sessions of March 2014
+
+
+def a_log_of_the_feed() -> MemoryLog:
+    """What the feed of the short run would publish, with markers between, as transactions leave."""
+    log = MemoryLog(markers=2)
+    feed = make_feed("econometrics", {"start": START, "end": "2014-03-01"})
+    gate = Gate(MarketDataSettings().limits(feed.silence_ns_max))
+    core = FeedCore(feed.name, "one", 2, partition_of, gate)
+    slicer = Slicer(core, UNITS_NS["d"])
+
+    async def publish() -> None:
+        finished: list[Slice | None] = []
+        async for batch in feed.batches({}):
+            finished += [slicer.push(raw) for raw in batch]
+        for part in (*filter(None, finished), *slicer.finish()):
+            for number, sent in enumerate(part.records):
+                headers = (("event_id", sent.event_id.encode()),) if sent.event_id else ()
+                place = (sent.topic, sent.partition)
+                log.add(place, encode(sent.record), headers, gap=number % 5 == 4)
+
+    asyncio.run(publish())
+    return log
+
+
+def test_the_same_data_from_the_tape_says_the_same(tmp_path: Path) -> None:
+    tape = Tape(tmp_path)
+    tape.pull(a_log_of_the_feed(), ["ticks", "macro"])
+    asked = Asked(run_id="one", groups=("trend", "swing"))
+    records = asked.changed(load_configuration(PRESET).records)
+    setup = Setup(
+        run_id="one",
+        config=known_of("one", records),
+        intervals_ns=(UNITS_NS["d"],),
+        shards=(0, 1),
+        instrument_partitions=2,
+        feed="econometrics",
+    )
+    slices = TopicSlices(tape, UNITS_NS["d"])
+    from_tape = asyncio.run(run_paced(setup, slices, Facts()))
+    until = ("start=" + START, "end=2014-03-01")
+    from_feed = played_preset(
+        str(PRESET),
+        Asked(run_id="one", groups=asked.groups, feed_options=until),
+        lambda _part: None,
+    )
+    assert from_tape.digests == from_feed.digests
+    assert from_tape.tables.description.fills > 0

@@ -1,0 +1,53 @@
+"""A log in memory that answers as LogReader does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tapeline.runtime.log import Raw, TopicPartition
+
+
+@dataclass
+class MemoryLog:
+    """Partitions as lists; `starts` may be moved, as retention does it."""
+
+    records: dict[TopicPartition, list[Raw]] = field(default_factory=dict)
+    kept_from: dict[TopicPartition, int] = field(default_factory=dict)
+    markers: int = 0
+    """offsets behind each partition's last record that hold no record"""
+    reads: list[tuple[TopicPartition, int, int]] = field(default_factory=list)
+
+    def add(
+        self,
+        place: TopicPartition,
+        value: bytes,
+        headers: tuple[tuple[str, bytes], ...] = (),
+        gap: int = 0,
+    ) -> None:
+        """A record behind the last one; `gap` offsets before it hold none."""
+        raws = self.records.setdefault(place, [])
+        offset = (raws[-1].offset + 1 if raws else 0) + gap
+        raws.append(Raw(place[0], place[1], offset, 1000 + offset, b"key", value, headers))
+
+    def partition_count(self, topic: str) -> int:
+        return len([place for place in self.records if place[0] == topic])
+
+    def starts(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {place: self.kept_from.get(place, 0) for place in places}
+
+    def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        found = {}
+        for place in places:
+            raws = self.records[place]
+            found[place] = (raws[-1].offset + 1 if raws else 0) + self.markers
+        return found
+
+    def read(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, list[Raw]]:
+        found = {}
+        for place, (start, end) in ranges.items():
+            self.reads.append((place, start, end))
+            found[place] = [raw for raw in self.records[place] if start <= raw.offset < end]
+        return found
