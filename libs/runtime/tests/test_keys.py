@@ -96,6 +96,15 @@ def test_a_longer_secret_serves_for_codes_and_not_as_an_operator_s_key(tmp_path:
         Signer.from_file(path)
 
 
+def test_a_file_that_is_far_too_long_for_a_key_is_refused(tmp_path: Path) -> None:
+    digits = SECRET.hex() * (keys.FILE_BYTES_MAX // 64)
+    path = write_key(tmp_path, "a.key", digits)
+    assert len(KeyRing.from_folder(tmp_path).keys().valid["a"]) == keys.FILE_BYTES_MAX // 2
+    path.write_text(digits + "\n")
+    with pytest.raises(KeyUnreadable, match=r"a\.key is longer than 4096 bytes"):
+        KeyRing.from_folder(tmp_path).keys()
+
+
 def test_an_unreadable_name_is_refused(tmp_path: Path) -> None:
     write_key(tmp_path, "a b.key")
     with pytest.raises(KeyUnreadable, match="no name for a key"):

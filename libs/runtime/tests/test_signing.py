@@ -360,6 +360,16 @@ def test_the_key_id_is_under_the_code_although_outside_the_digest() -> None:
 # ---- operators
 
 
+class StoppedClock:
+    """No quarter of a second ever passes."""
+
+    def wall_ns(self) -> int:
+        return 0
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+
 @pytest.fixture
 def ada(tmp_path: Path) -> tuple[Signer, OperatorKeys]:
     signer = create_signer(tmp_path / "private", tmp_path / "operators", "ada-1")
@@ -422,6 +432,18 @@ def test_unsigned_unknown_and_revoked_operators_are_told_apart(
     fresh = OperatorKeys.from_folder(tmp_path / "operators")
     assert signature_verdict(sign(HALT, signer), fresh) == "REVOKED_KEY"
     assert signature_verdict(HALT, OperatorKeys.from_folder(tmp_path / "no")) == "KEY_MISSING"
+
+
+def test_the_keys_are_read_anew_only_for_a_signer_that_is_not_known(
+    ada: tuple[Signer, OperatorKeys], tmp_path: Path
+) -> None:
+    signer, _ = ada
+    stranger = Signer(key_id="eve", private_key=Ed25519PrivateKey.generate())
+    ring = OperatorKeys.from_folder(tmp_path / "operators", StoppedClock())
+    assert signature_verdict(sign(HALT, signer), ring) == ""
+    (tmp_path / "operators" / "ada-1.pub").unlink()
+    assert signature_verdict(sign(HALT, signer), ring) == ""
+    assert signature_verdict(sign(HALT, stranger), ring) == "KEY_MISSING"
 
 
 def test_ed25519_is_that_of_rfc_8032(tmp_path: Path) -> None:

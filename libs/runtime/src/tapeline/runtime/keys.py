@@ -38,6 +38,7 @@ OPERATOR_FOLDER: Final = "operators"
 GROUP_FOLDER: Final = "groups"
 """Folder of a deployment's keys with one folder of secrets for each external group."""
 SECRET_BYTES: Final = 32
+FILE_BYTES_MAX: Final = 4096
 KEYS_MAX: Final = 2
 RELOAD_S: Final = 0.25
 KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -241,7 +242,7 @@ def _create(folder: Path, name: str, content: bytes) -> Path:
         ) from error
     finally:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            part.unlink()
     return path
 
 
@@ -339,7 +340,7 @@ def _read_file(path: Path, forbidden: int, mode: str) -> bytes:
                     f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: others could use it.",
                     f"chmod {mode} {path}",
                 )
-            return file.read(4096)
+            content = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         raise KeyMissing(f"{path} does not exist.", "Create a key.") from None
     except OSError as error:
@@ -347,6 +348,11 @@ def _read_file(path: Path, forbidden: int, mode: str) -> bytes:
             f"{path} cannot be read: {error.strerror}.",
             "Give the file to the user that runs this service.",
         ) from error
+    if len(content) > FILE_BYTES_MAX:
+        raise KeyUnreadable(
+            f"{path} is longer than {FILE_BYTES_MAX} bytes.", "Write one key into it, and no more."
+        )
+    return content
 
 
 def _decoded(path: Path, content: bytes) -> bytes:
