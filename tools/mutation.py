@@ -145,18 +145,26 @@ def by_import(mutant: Mutant, tests: Sequence[str]) -> int:
 
 
 class Nearest:
-    """Leaves those tests that come to a file, the quickest first; all, where that is not known."""
+    """Leaves those tests that come to a file, the quickest first, and those beside that name its
+    module, for they may read a constant and call nothing; all, where that is not known."""
 
     def __init__(self, path: str, place: Path) -> None:
         self._path = str(ROOT / path)
         self._place = place
+        self._name = Path(path).stem
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """pytest's hook."""
         if self._place.exists():
             reached = reaching.noted(items, self._place)
             assert reached is not None
-            items[:] = reached.items_at(items, self._path) or items
+            comes = reached.items_at(items, self._path)
+            coming = {item.nodeid for item in comes}
+            names = [item for item in items if item.nodeid not in coming and self._is_named(item)]
+            items[:] = [*comes, *names] or items
+
+    def _is_named(self, item: Any) -> bool:
+        return self._name in item.path.read_text()
 
 
 def reached_by(tests: Sequence[str]) -> Path:

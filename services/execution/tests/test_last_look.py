@@ -161,6 +161,23 @@ def test_a_plain_order_leaves_before_its_approval_expires() -> None:
     stopped(with_command(PLAIN, ts_event_ns=expires_ns))
 
 
+def test_a_plain_order_leaves_as_large_as_it_was_approved() -> None:
+    assert PLAIN.command is not None
+    for change in (1, -1):
+        stopped(with_command(PLAIN, quantity=PLAIN.command.quantity + change))
+
+
+def test_a_cancel_of_a_plain_order_may_be_of_its_amended_size_and_that_of_a_slice_not() -> None:
+    assert PLAIN.command is not None
+    assert SLICES[1].command is not None
+    for change in (1, -1):
+        quantity = PLAIN.command.quantity + change
+        LastLook(RING).check(with_command(PLAIN, kind=CommandKind.CANCEL, quantity=quantity))
+    less = with_command(SLICES[1], kind=CommandKind.CANCEL, quantity=SLICES[1].command.quantity - 1)
+    LastLook(RING).check(less)
+    stopped(with_command(less, quantity=SLICES[1].command.quantity + 1))
+
+
 def test_an_order_for_nothing_is_stopped() -> None:
     nothing = sealed(approved(order(quantity=dec(0))))
     for quantity in (dec(0), dec(-1)):
