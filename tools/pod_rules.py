@@ -26,6 +26,7 @@ HANDED_OVER = (
     "chain-keys",
     "database-owner",
     "execution-database",
+    "group-keys",
     "operator-keys",
     "seal-keys",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,43 @@ def test_execution_has_a_database_where_orders_may_leave_and_nowhere_else() -> N
         return {any(entry["name"] == "DATABASE_URL" for entry in env) for env in found}
 
     assert [has_url(name) for name in OVERLAYS] == [{False}, {False}, {True}]
+
+
+def test_keys_of_groups_are_laid_where_risk_looks_for_them(tmp_path: Path) -> None:
+    handed = {"seal/s.key": "s", "groups/trend..a.key": "a", "groups/trend..revoked": "b"}
+    handed["groups/mean.rev..c.key"] = "c"
+    for name, content in handed.items():
+        path = tmp_path / "secrets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert laid(tmp_path) == {
+        "seal/s.key": "s",
+        "groups/trend/a.key": "a",
+        "groups/trend/revoked": "b",
+        "groups/mean.rev/c.key": "c",
+    }
+
+
+def test_without_keys_of_groups_risk_has_those_of_the_seal(tmp_path: Path) -> None:
+    (tmp_path / "secrets" / "seal").mkdir(parents=True)
+    (tmp_path / "secrets" / "groups").mkdir()
+    (tmp_path / "secrets" / "seal" / "s.key").write_text("s")
+    assert laid(tmp_path) == {"seal/s.key": "s"}
+
+
+def laid(root: Path) -> dict[str, str]:
+    """What the init container of risk makes of the secrets below a folder."""
+    for shard in ("risk-0", "risk-1"):
+        said = yaml.safe_load_all((ROOT / f"k8s/base/risk/{shard}.yaml").read_text())
+        first = next(said)["spec"]["template"]["spec"]["initContainers"][0]
+        shell, flags, script = first["command"]
+        for place in ("/keys", "/secrets"):
+            script = script.replace(place, str(root) + place)
+        subprocess.run([shell, flags, script], check=True)
+        keys = sorted(path for path in (root / "keys").rglob("*") if path.is_file())
+        assert all(path.stat().st_mode & 0o777 == 0o400 for path in keys)
+        assert all(path.parent.stat().st_mode & 0o777 == 0o700 for path in keys)
+    return {str(path.relative_to(root / "keys")): path.read_text() for path in keys}
 
 
 def test_nothing_is_wrong_with_the_compose_files() -> None:
