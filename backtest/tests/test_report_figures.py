@@ -90,6 +90,14 @@ def test_a_deposit_is_no_return_but_a_payment_of_funding_is() -> None:
     assert any("differ by 100.00" in line for line in analysis.warnings)
 
 
+def test_the_deposit_of_the_starting_cash_is_no_deposit() -> None:
+    rows = equity_rows([1100.0])
+    cash = [{"ts_event_ns": MONDAY_NS, "account_id": "A", "kind": "DEPOSIT", "amount": 1000.0}]
+    assert value(analyse(made(rows, cash=cash)), "total_return") == pytest.approx(0.1)
+    more = [{**cash[0], "amount": 1050.0}]
+    assert value(analyse(made(rows, cash=more)), "total_return") == pytest.approx(-0.95)
+
+
 def test_accounts_are_added_each_at_its_last_worth() -> None:
     rows = equity_rows([600.0, 660.0]) + equity_rows([400.0], account="B")
     assert value(analyse(made(rows)), "total_return") == pytest.approx(0.06)

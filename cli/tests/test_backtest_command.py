@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from tapeline.backtest.data_check.findings import DataUnfit
 from tapeline.backtest.run_tables import load
 from tapeline.cli.app import app
 
@@ -82,3 +84,26 @@ def test_what_means_nothing_is_refused(bars: Path, more: list[str], said: str) -
     assert done.exit_code != 0
     assert said in str(done.exception)
     assert getattr(done.exception, "remedy", "")
+
+
+def test_faulty_data_is_refused_unless_it_is_accepted(bars: Path) -> None:
+    frame = pl.read_parquet(bars).with_columns(high=pl.col("high") - 1.5)
+    frame.write_parquet(bars)
+    refused = CliRunner().invoke(app, command(bars))
+    assert isinstance(refused.exception, DataUnfit)
+    assert "IMPOSSIBLE_BAR" in refused.exception.cause
+    assert "--accept-data-faults" in refused.exception.remedy
+    done = CliRunner().invoke(app, command(bars, "--accept-data-faults", "--json"))
+    facts = json.loads(done.stdout)
+    assert facts["warnings"][0].startswith("run with --accept-data-faults")
+    description = load(Path(facts["folder"])).description
+    assert list(description.warnings) == facts["warnings"]
+    assert "--accept-data-faults" in description.command
+
+
+def test_the_command_that_is_kept_makes_the_same_run(bars: Path) -> None:
+    first = CliRunner().invoke(app, command(bars, "--json", "--quantity", "0.5", "--scalar"))
+    facts = json.loads(first.stdout)
+    kept = load(Path(facts["folder"])).description.command
+    again = CliRunner().invoke(app, [*shlex.split(kept)[1:], "--json"], catch_exceptions=False)
+    assert json.loads(again.stdout)["digest"] == facts["digest"]

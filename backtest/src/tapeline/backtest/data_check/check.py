@@ -24,6 +24,8 @@ EARLY_NS: Final = 365 * DAY_NS
 """an earlier time is probably no count of nanoseconds"""
 LATE_NS: Final = 4_102_444_800_000_000_000
 """2100-01-01: a later time is a wrong unit or a broken clock"""
+ROUNDING: Final = 1e-9
+"""of a price: open and close may miss high and low by it"""
 STANDARD: Final = Rules()
 
 
@@ -122,10 +124,11 @@ def _volumes(series: Series) -> list[Finding]:
 
 def _bar_shapes(series: Series) -> list[Finding]:
     high, low = series.prices["high"], series.prices["low"]
+    slack = ROUNDING * np.abs(high)
     outside: Flags = high < low
     for name in ("open", "close"):
         value = series.prices[name]
-        outside = outside | (value > high) | (value < low)
+        outside = outside | (value > high + slack) | (value < low - slack)
     meaning = "open {open}, high {high}, low {low}, close {close} cannot be one bar"
     return series.finding("IMPOSSIBLE_BAR", Severity.ERROR, outside, meaning)
 

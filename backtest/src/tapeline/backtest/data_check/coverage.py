@@ -123,7 +123,8 @@ def _thin(series: Series, rules: Rules, found: Coverage) -> list[Finding]:
     is_judged = series.form == "bars" and found.calendar != INFERRED_SESSIONS
     if not is_judged or found.share >= rules.coverage_good:
         return []
-    is_error = found.share < rules.coverage_min
+    # A market that is seen to be always open may just be thin; a calendar was meant.
+    is_error = found.share < rules.coverage_min and not found.is_inferred
     meaning = (
         f"{found.present:,} of {found.expected:,} bars of {_long(found.interval_ns)} "
         f"are there ({found.share:.1%}, calendar {found.calendar})"

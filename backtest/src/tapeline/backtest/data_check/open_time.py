@@ -73,7 +73,7 @@ def named(calendar: str, first_ns: int, last_ns: int) -> OpenTime:
 def inferred(times_ns: Times, interval_ns: int) -> OpenTime:
     """Around the clock, or a session a UTC day where the data itself closes; times ascend.
 
-    A market closes when no row of two days or more falls into some hour of the day, or when no row
+    A market closes when no row of a day or more falls into some hour of the day, or when no row
     falls on any Saturday of ten days or more.
     """
     first_ns, last_ns = int(times_ns[0]), int(times_ns[-1])
@@ -94,7 +94,7 @@ def _closes(times_ns: Times, interval_ns: int, span_ns: int) -> bool:
         weekdays = (times_ns // DAY_NS + FIRST_WEEKDAY) % 7
         if not np.any(weekdays == 5):
             return True
-    if span_ns < 2 * DAY_NS or interval_ns > HOUR_NS:
+    if span_ns < DAY_NS or interval_ns > HOUR_NS:
         return False
     hours = np.bincount((times_ns % DAY_NS) // HOUR_NS, minlength=24)
     return bool(np.any(hours == 0))

@@ -45,7 +45,7 @@ class Rules:
     silence_ns_max: int = HOUR_NS
     """longer silence of ticks in open market is a gap"""
     coverage_min: float = 0.5
-    """bars that cover less of the open market are an error"""
+    """bars that cover less of the open market of a named calendar are an error"""
     coverage_good: float = 0.99
     """and less than this a warning"""
     spike_deviations: float = 10.0

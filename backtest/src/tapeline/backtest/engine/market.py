@@ -134,6 +134,12 @@ class Market:
             return int(self.end_ns[bar]) - 1
         return int(self.ts_ns[self.first[bar + 1] - 1])
 
+    def frame(self) -> pl.DataFrame:
+        """The file's rows in our columns."""
+        if self.bars is not None:
+            return pl.DataFrame({"ts_open_ns": self.ts_ns, **self.bars})
+        return pl.DataFrame({"ts_event_ns": self.ts_ns, "price": self.price, "size": self.size})
+
     def digest(self) -> str:
         """SHA-256 over the columns, hex."""
         found = sha256(b"bars" if self.is_bars else b"trades")

@@ -30,6 +30,10 @@ class Outcome:
     load_seconds: float
     engine_seconds: float
     peak_rss_mb: float
+    warnings: tuple[str, ...] = ()
+    """faults of the data that a reader must know"""
+    check_seconds: float = 0.0
+    """looking for them, before the run"""
 
     @property
     def fees(self) -> Decimal:
@@ -54,9 +58,11 @@ class Outcome:
             "fees": float(self.fees),
             "final_equity": float(self.final_equity),
             "load_seconds": round(self.load_seconds, 6),
+            "check_seconds": round(self.check_seconds, 6),
             "engine_seconds": round(self.engine_seconds, 6),
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "digest": self.digest,
+            "warnings": list(self.warnings),
         }
 
     def tables(self, source: str, title: str) -> RunTables:
@@ -78,6 +84,7 @@ class Outcome:
                 **setup.parameters,
             },
             assumptions=setup.assumptions(),
+            warnings=self.warnings,
             events=self.market.tick_count,
             bars=self.market.closed_count,
             orders=len(self.said.approvals),

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from tapeline.backtest.data_check.check import check_data
+from tapeline.backtest.data_check.findings import require_fit
+from tapeline.backtest.data_check.series import Rules
 from tapeline.backtest.engine import strategy
 from tapeline.backtest.engine.desk import Desk
 from tapeline.backtest.engine.fast import FastRun
@@ -20,6 +23,25 @@ from tapeline.runtime.clock import monotonic_s
 
 BYTES_A_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """of what the system gives as the largest resident size"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """How the data is looked at before the run."""
+
+    calendar: str = ""
+    """24/7 or an exchange such as XNYS; seen from the data where empty"""
+    accept_faults: bool = False
+    """run on data with errors, and say so"""
+
+    def warnings(self, market: Market, source: str) -> tuple[str, ...]:
+        """What a reader must know of the data; raises DataUnfit on errors."""
+        rules = Rules(interval_ns=market.interval_ns, calendar=self.calendar)
+        report = check_data(market.frame(), rules, source=source)
+        return require_fit(report, accept_faults=self.accept_faults)
+
+
+WITH_CARE: Final = Care()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +59,24 @@ class Source:
         return load(self.path, self.columns, interval_ns)
 
 
-def run_file(setup: Setup, source: Source, *, is_scalar: bool = False) -> Outcome:
-    """Loads, runs, adds up. Raises MarketUnusable, StrategyUnusable, BadConfig."""
+def run_file(
+    setup: Setup, source: Source, *, is_scalar: bool = False, care: Care = WITH_CARE
+) -> Outcome:
+    """Loads, checks, runs, adds up.
+
+    Raises MarketUnusable, DataUnfit, UnknownCalendar, StrategyUnusable, BadConfig.
+    """
     setup = strategy.named(setup)
     strategy.watch_of(setup)
     begin_s = monotonic_s()
     market = source.load(setup.interval_ns)
     setup = replace(setup, data_digest=market.digest())
     load_seconds = monotonic_s() - begin_s
-    return run_market(setup, market, is_scalar=is_scalar, load_seconds=load_seconds)
+    begin_s = monotonic_s()
+    warnings = care.warnings(market, str(source.path))
+    check_seconds = monotonic_s() - begin_s
+    outcome = run_market(setup, market, is_scalar=is_scalar, load_seconds=load_seconds)
+    return replace(outcome, warnings=warnings, check_seconds=check_seconds)
 
 
 def run_market(

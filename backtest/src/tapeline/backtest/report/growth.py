@@ -27,6 +27,7 @@ AROUND_THE_CLOCK_DAYS: Final = 365
 SESSION_DAYS: Final = 252
 NOTHING_LEFT: Final = 1e-9
 """worth below this share of the start is nothing: returns on it are none"""
+STARTING_ROUNDING: Final = 1e-9
 OUTSIDE: Final = ("deposit", "withdrawal")
 """kinds of cash that are no result of trading"""
 # 1970-01-01 was a Thursday: the weekday of a day number, Monday 0.
@@ -129,11 +130,17 @@ def deposits_of(run: RunTables) -> pl.DataFrame:
 
 
 def _deposits(run: RunTables, times_ns: Times) -> Floats:
-    """What was deposited up to each time since the one before; later ones count at the last."""
+    """What was deposited up to each time since the one before; later ones count at the last.
+
+    What came first and is just the starting cash is that, and no deposit.
+    """
     rows = deposits_of(run)
     places = np.searchsorted(times_ns, rows["ts_event_ns"].to_numpy(), side="left")
     found = np.zeros(len(times_ns))
     np.add.at(found, np.minimum(places, len(times_ns) - 1), rows["amount"].to_numpy())
+    starting = float(run.description.starting_cash or 0)
+    if starting > 0 and abs(found[0] - starting) <= STARTING_ROUNDING * starting:
+        found[0] = 0.0
     return found
 
 

@@ -81,6 +81,14 @@ DailyLossMax = Annotated[
 Scalar = Annotated[
     bool, typer.Option("--scalar", help="Over a file: step every event; the same digest, slowly.")
 ]
+Calendar = Annotated[
+    str,
+    typer.Option("--calendar", help="Over a file: 24/7 or an exchange such as XNYS, for gaps."),
+]
+AcceptDataFaults = Annotated[
+    bool,
+    typer.Option("--accept-data-faults", help="Over a file: run in spite of errors in the data."),
+]
 
 
 class NothingToPlay(Failure):
@@ -120,12 +128,14 @@ def backtest(
     drawdown_max: DrawdownMax = "",
     daily_loss_max: DailyLossMax = "",
     scalar: Scalar = False,
+    calendar: Calendar = "",
+    accept_data_faults: AcceptDataFaults = False,
     as_json: AsJson = False,
 ) -> None:
     """Play history through bars, triggers, groups, risk and execution, in event time alone.
 
     The cores are those of a live run and step as in a paced one, so that without changes the run
-    says what that would say. The result is a folder of tables under `backtests/`.
+    says what that would say. The result is a folder of tables under `backtests/`, for `report`.
 
     Over a file (--trades, --bars) one strategy holds a fixed quantity on one side or the other: the
     first side found is only noted, each change is a market order that fills at the next tick.

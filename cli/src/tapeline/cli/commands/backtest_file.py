@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tapeline.cli.commands.options import print_line
 from tapeline.cli.home import home
@@ -47,11 +50,13 @@ class Asked:
     daily_loss_max: str
     columns: Sequence[str]
     scalar: bool
+    calendar: str
+    accept_data_faults: bool
 
 
 def run(asked: Asked, *, is_json: bool) -> None:
     """Runs, saves, and says what came of it; raises BadOption and what the engine raises."""
-    from tapeline.backtest.engine.run import run_file
+    from tapeline.backtest.engine.run import Care, run_file
 
     source = _source(asked)
     _require(
@@ -59,8 +64,24 @@ def run(asked: Asked, *, is_json: bool) -> None:
         f"--fill {asked.fill} is unknown.",
         f"It is {' or '.join(FILLS)}.",
     )
-    outcome = run_file(_setup(asked), source, is_scalar=asked.scalar)
-    _show(outcome, source, is_json=is_json)
+    care = Care(calendar=asked.calendar, accept_faults=asked.accept_data_faults)
+    outcome = run_file(_setup(asked), source, is_scalar=asked.scalar, care=care)
+    _show(outcome, source, command_of(asked), is_json=is_json)
+
+
+def command_of(asked: Asked) -> str:
+    """What to type to make the same run again; options that are empty are left out."""
+    words = ["tapeline", "backtest"]
+    for name in fields(Asked):
+        value = getattr(asked, name.name)
+        option = "--param" if name.name == "parameters" else f"--{name.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [option] if value else []
+        elif isinstance(value, str | Path):
+            words += [option, str(value)] if str(value) else []
+        else:
+            words += [word for one in value or () for word in (option, one)]
+    return shlex.join(words)
 
 
 def _setup(asked: Asked) -> Setup:
@@ -84,10 +105,12 @@ def _setup(asked: Asked) -> Setup:
     )
 
 
-def _show(outcome: Outcome, source: Source, *, is_json: bool) -> None:
+def _show(outcome: Outcome, source: Source, command: str, *, is_json: bool) -> None:
     folder = home() / "backtests" / outcome.setup.run_id
     title = f"{outcome.setup.strategy} on {outcome.setup.instrument_id}"
-    outcome.tables(str(source.path), title).save(folder)
+    tables = outcome.tables(str(source.path), title)
+    described = msgspec.structs.replace(tables.description, command=command)
+    replace(tables, description=described).save(folder)
     facts = {**outcome.facts(), "folder": str(folder)}
     if is_json:
         print_line(facts)
@@ -104,6 +127,8 @@ def _show(outcome: Outcome, source: Source, *, is_json: bool) -> None:
         f"  loaded in {facts['load_seconds']:.2f} s, run in {facts['engine_seconds']:.2f} s, "
         f"{facts['peak_rss_mb']:.0f} MB"
     )
+    for warning in outcome.warnings:
+        out.print(f"  ! {warning}", markup=False, style="yellow")
     for assumption in outcome.setup.assumptions():
         if assumption.is_on:
             out.print(f"  assumed: {assumption.name} {assumption.value}: {assumption.meaning}")

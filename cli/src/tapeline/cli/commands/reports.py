@@ -170,7 +170,7 @@ def list_runs(as_json: AsJson = False) -> None:
             facts.kind,
             facts.title or facts.source,
             f"{facts.fills:,}",
-            facts.final_equity,
+            f"{float(facts.final_equity or 0):,.2f}",
         )
     console().print(table if found else "No backtests yet: try `tapeline backtest`.")
 
