@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.log_reader import LogReader
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+LIMIT_S = 240
 
 
 def reader_of(run: Finished) -> LogReader:
@@ -98,3 +103,27 @@ def test_the_tables_survive_a_folder(tables: RunTables, tmp_path: Path) -> None:
     again = load(tmp_path / "run")
     assert again.description == tables.description
     assert all(again[name].equals(tables[name]) for name in ("fills", "orders", "equity", "bars"))
+
+
+def test_the_command_writes_the_same_tables(
+    undisturbed: Finished, tables: RunTables, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tapeline.cli", "runs", "export", undisturbed.run.name),
+            *("--out", str(tmp_path / "out"), "--json"),
+        ],
+        env={
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": undisturbed.settings.kafka_bootstrap_servers,
+            "DATABASE_URL": undisturbed.database_url,
+            "TAPELINE_HOME": str(undisturbed.folder.parent.parent),
+        },
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["final_equity"] == tables.description.final_equity
+    assert load(tmp_path / "out")["fills"].equals(tables["fills"])

@@ -52,7 +52,8 @@ def test_another_content_is_another_strategy(streak: Path) -> None:
 
 def test_a_folder_offers_all_its_files_and_nothing_is_written_beside_them(streak: Path) -> None:
     assert [strategy.name for strategy in offer_folder(streak.parent)] == ["streak"]
-    assert offer_folder(streak.parent / "none") == ()
+    with pytest.raises(StrategyUnusable, match="no folder"):
+        offer_folder(streak.parent / "none")
     assert list(streak.parent.iterdir()) == [streak]
 
 

@@ -19,6 +19,7 @@ from tapeline.cli.commands import (
     parity,
     play,
     reports,
+    run,
     runs,
     venues,
 )
@@ -46,6 +47,7 @@ for module in (
     act,
     halting,
     keys,
+    run,
     runs,
     parity,
     venues,

@@ -45,6 +45,8 @@ class Ground:
     feed_options: Mapping[str, str] = field(default_factory=dict)
     """further environment of the feed"""
     is_dev: bool = False
+    strategies: str = ""
+    """folder of the run's own strategy files; empty: it has none"""
 
 
 def groups_of(configuration: Configuration) -> list[tuple[TradingGroup, Account]]:
@@ -127,11 +129,17 @@ def parts_of(run: Run, configuration: Configuration, ground: Ground) -> list[Par
         money = {"TAPELINE_SHARDS": shards}
         parts.append(_part(service, f"tapeline.{service}", environment=money))
     parts += [_group_part(group, ground) for group, _ in groups_of(configuration)]
-    parts.append(_part("triggers", "tapeline.agents", "triggers"))
+    agents = strategy_environment(ground)
+    parts.append(_part("triggers", "tapeline.agents", "triggers", environment=agents))
     bars = {"TAPELINE_MARKET_DATA_INTERVALS": intervals_of(configuration)}
     parts.append(_part("bars", "tapeline.market_data", "bars", environment=bars))
     parts.append(_feed_part(run, configuration, ground))
     return parts
+
+
+def strategy_environment(ground: Ground) -> dict[str, str]:
+    """Where triggers and groups find the run's own strategy files."""
+    return {"TAPELINE_AGENTS_STRATEGY_DIR": ground.strategies} if ground.strategies else {}
 
 
 def intervals_of(configuration: Configuration) -> str:
@@ -148,7 +156,7 @@ def _part(
 
 
 def _group_part(group: TradingGroup, ground: Ground) -> Part:
-    environment: dict[str, str] = {}
+    environment = strategy_environment(ground)
     if group.kind is GroupKind.LLM and ground.model_port:
         environment["TAPELINE_AGENTS_LLM_BASE_URL"] = f"http://127.0.0.1:{ground.model_port}/v1"
         environment["TAPELINE_AGENTS_LLM_MODEL"] = "offline-rules-1"

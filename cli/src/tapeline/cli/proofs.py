@@ -17,8 +17,9 @@ from tapeline.audit.lineage import Lineage, trace
 from tapeline.audit.settings import AuditSettings
 from tapeline.audit.verify import Report
 from tapeline.backtest.run_replay import RunReplay, name_of, replay_run
+from tapeline.backtest.strategies import offer_kept
 from tapeline.cli.records import TopicRecords, utc
-from tapeline.cli.runs import Run
+from tapeline.cli.runs import Run, strategies_of
 from tapeline.contracts import topics
 from tapeline.contracts.orders import ApprovedOrder, Fill
 from tapeline.runtime import clock
@@ -126,7 +127,7 @@ def prove(session: Session, records: TopicRecords, console: Console) -> Proof:
     return Proof(
         report=report,
         lineage=lineage,
-        replay=replay(session.run, settings),
+        replay=replay(session.run, settings, session.folder),
         seals=verified_seals(records, session.folder),
     )
 
@@ -163,8 +164,9 @@ def verified_seals(records: TopicRecords, folder: Path) -> Seals:
     return Seals(verified=verified, unknown=unknown, wrong=verdicts.total())
 
 
-def replay(run: Run, settings: KafkaSettings) -> RunReplay:
-    """Replays a run and measures how long that took."""
+def replay(run: Run, settings: KafkaSettings, folder: Path) -> RunReplay:
+    """Replays a run, with the strategy files in its folder, and measures how long that took."""
+    offer_kept(strategies_of(folder))
     started_s = clock.monotonic_s()
     result = asyncio.run(replay_run(settings, run.run_id, run.shards))
     return replace(result, seconds=clock.monotonic_s() - started_s)

@@ -20,6 +20,8 @@ OPERATOR = "operator"
 """name of the operator's key that every run is made with"""
 SWITCH_FOLDER = "switch"
 """folder of a run in which a file pulls the kill switch"""
+STRATEGY_FOLDER = "strategies"
+"""folder of a run that keeps the strategy files it was played with"""
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,40}$")
 
 
@@ -54,6 +56,12 @@ class Run:
     def prefix(self) -> str:
         """In front of its topics."""
         return f"{self.name}."
+
+
+def strategies_of(folder: Path) -> Path | None:
+    """The strategy files of the run in that folder; None where it has none."""
+    found = folder / STRATEGY_FOLDER
+    return found if found.is_dir() else None
 
 
 class RunStore:

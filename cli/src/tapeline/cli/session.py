@@ -22,7 +22,7 @@ from tapeline.cli.configuration import Configuration
 from tapeline.cli.plan import Ground, Part, groups_of, parts_of, shared_environment
 from tapeline.cli.publishing import publish
 from tapeline.cli.restarts import Patience
-from tapeline.cli.runs import OPERATOR, Run, RunStore
+from tapeline.cli.runs import OPERATOR, Run, RunStore, strategies_of
 from tapeline.cli.source_watch import SourceWatch
 from tapeline.cli.stack.errors import StackError
 from tapeline.cli.stack.ports import free_port
@@ -99,6 +99,7 @@ class Session:
             model_port=free_port() if self._needs_model_server() else 0,
             feed_options=self._feed_options,
             is_dev=self._is_dev,
+            strategies=str(strategies_of(self.folder) or ""),
         )
         self.environment = shared_environment(self.run, self.configuration, ground)
         self._say("services")

@@ -39,6 +39,8 @@ class Source:
     """environment of the feed"""
     exchange: str = ""
     """live: stands where the preset says EXCHANGE"""
+    text: str = ""
+    """the preset with its blanks filled in; empty: as the file has it"""
 
 
 def chosen_source(
@@ -96,7 +98,7 @@ def prepared(home: Path, source: Source, stem: str) -> tuple[Run, Configuration]
     """
     store = RunStore(home)
     name = store.new_name(stem)
-    text = read_text(source.preset)
+    text = source.text or read_text(source.preset)
     if source.exchange:
         text = text.replace("EXCHANGE", source.exchange.upper())
     configuration = parse_configuration(text, source.preset)

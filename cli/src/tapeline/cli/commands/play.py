@@ -125,7 +125,7 @@ def replay(
     del recorded  # the only way there is yet
     out = console(is_json=as_json)
     with desk(run) as place:
-        result = proofs.replay(place.run, place.settings)
+        result = proofs.replay(place.run, place.settings, place.folder)
         seals = proofs.verified_seals(place.records, place.folder)
     if as_json:
         print_json({**proofs.replay_facts(result), "approvals": asdict(seals)})

@@ -14,6 +14,7 @@ from tapeline.agents.config_watch import ConfigWatch
 from tapeline.agents.groups_stage import GroupStage, Outside
 from tapeline.agents.llm.settings import endpoint_of
 from tapeline.agents.settings import AgentsSettings
+from tapeline.agents.strategy_file import offer_folder
 from tapeline.agents.triggers_stage import INSTANCE, ConfigSource, TriggersStage
 from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: Namespace) -> int:
     """Runs triggers, or groups, until SIGTERM."""
     settings = load_settings(AgentsSettings)
+    if settings.strategy_dir is not None:
+        offer_folder(settings.strategy_dir)
     if arguments.role == "triggers":
         return run_service(INSTANCE, settings, partial(_serve_triggers, settings))
     group_ids: list[str] = list(dict.fromkeys(arguments.group_id))

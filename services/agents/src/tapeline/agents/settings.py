@@ -6,6 +6,7 @@ and their parameters are records on the topic config.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,6 +20,8 @@ class AgentsSettings(ServiceSettings, LlmSettings):
 
     service: ClassVar[str] = "agents"
 
+    strategy_dir: Path | None = None
+    """folder of strategy files (strategy_file.py) that config records may name; None: none"""
     checkpoint_input_count: int = Field(default=200, ge=1, le=100_000)
     """inputs of a partition between two checkpoints of triggers; so many are stepped again at a
     start, and there is at most one state record an input"""

@@ -78,7 +78,9 @@ def load_strategy_file(path: Path) -> StrategyFile:
 
 
 def offer_folder(folder: Path) -> tuple[StrategyFile, ...]:
-    """Offers every strategy file of a folder, by name; none where there is no such folder."""
+    """Offers every strategy file of a folder, by name; raises StrategyUnusable."""
+    if not folder.is_dir():
+        raise StrategyUnusable(f"There is no folder {folder} of strategy files.", "Name it right.")
     found = tuple(load_strategy_file(path) for path in sorted(folder.glob("*.py")))
     for strategy in found:
         strategy.offer()
