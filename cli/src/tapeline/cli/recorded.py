@@ -29,9 +29,16 @@ def exported(name: str, account_id: str = "") -> RunTables:
         return export_run(place.reader, told)
 
 
-def tables_of(name: str, account_id: str = "") -> RunTables:
-    """A folder of tables, a backtest of this home, or a recorded run."""
+def folder_of(name: str) -> Path | None:
+    """The folder of tables that a name means: itself, or a backtest of this home."""
     for folder in (Path(name), home() / BACKTESTS / name):
         if (folder / DESCRIPTION).is_file():
-            return load(folder)
-    return load(Path(name)) if Path(name).is_dir() else exported(name, account_id)
+            return folder
+    # A folder without a description is told so by `load`.
+    return Path(name) if name and Path(name).is_dir() else None
+
+
+def tables_of(name: str, account_id: str = "") -> RunTables:
+    """A folder of tables, a backtest of this home, or a recorded run."""
+    folder = folder_of(name)
+    return exported(name, account_id) if folder is None else load(folder)
