@@ -47,6 +47,7 @@ COMMANDS = [
     "replay",
     "parity",
     "run",
+    "lookahead",
     "audit",
     "data",
     "report",

@@ -37,6 +37,13 @@ class RecordedTopics:
 
     def inputs(self, topic: str) -> Iterator[Input]:
         """Every committed record but watermarks, each partition in its order."""
+        return (event for event in self._all(topic) if not isinstance(event.record, Watermark))
+
+    def watermarks(self, topic: str) -> Iterator[Watermark]:
+        """The watermarks alone."""
+        return (event.record for event in self._all(topic) if isinstance(event.record, Watermark))
+
+    def _all(self, topic: str) -> Iterator[Input]:
         low, ends = self._bounds(topic)
         intake = Intake((topic,))
         while low != ends:
@@ -45,7 +52,7 @@ class RecordedTopics:
                 for event in intake.inputs_of(topic, raws):
                     if isinstance(event.record, Undecodable):
                         self.quarantined += 1
-                    elif not isinstance(event.record, Watermark):
+                    else:
                         yield event
             low = {place: high for place, (_, high) in ranges.items()}
 

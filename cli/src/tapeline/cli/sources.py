@@ -90,14 +90,14 @@ def feed_options(**options: str) -> dict[str, str]:
     return {"TAPELINE_MARKET_DATA_FEED_OPTIONS": json.dumps(options)}
 
 
-def prepared(home: Path, source: Source, stem: str) -> tuple[Run, Configuration]:
-    """A new run of a source. Its folder keeps the configuration, so that it can be played again.
+def prepared(home: Path, source: Source, stem: str, name: str = "") -> tuple[Run, Configuration]:
+    """A new run of a source, under the first free name where none is given. Its folder keeps the configuration, so that it can be played again.
 
     The run_id is made of what is played and with what configuration, so that a second run of the
     same is comparable to the byte; a run in real time is like no other.
     """
     store = RunStore(home)
-    name = store.new_name(stem)
+    name = name or store.new_name(stem)
     text = source.text or read_text(source.preset)
     if source.exchange:
         text = text.replace("EXCHANGE", source.exchange.upper())

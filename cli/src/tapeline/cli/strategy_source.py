@@ -44,7 +44,8 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
     that is no strategy and BadSource for data that is not there."""
     store = RunStore(home)
     stem = stem_of(wanted.path)
-    folder = store.folder(store.new_name(stem))
+    name = store.new_name(stem)
+    folder = store.folder(name)
     data = wanted.trades or wanted.bars
     _check(wanted, data)
     strategy = kept(wanted.path, folder / STRATEGY_FOLDER)
@@ -86,8 +87,7 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
         feed_options=options,
         text=Template(PRESET.read_text()).substitute(texts),
     )
-    run, configuration = prepared(home, source, stem)
-    assert store.folder(run.name) == folder, "the name was free"
+    run, configuration = prepared(home, source, stem, name)
     return run, configuration, source
 
 
