@@ -91,7 +91,8 @@ def feed_options(**options: str) -> dict[str, str]:
 
 
 def prepared(home: Path, source: Source, stem: str, name: str = "") -> tuple[Run, Configuration]:
-    """A new run of a source, under the first free name where none is given. Its folder keeps the configuration, so that it can be played again.
+    """A new run of a source, under the first free name where none is given. Its folder keeps the
+    configuration, so that it can be played again.
 
     The run_id is made of what is played and with what configuration, so that a second run of the
     same is comparable to the byte; a run in real time is like no other.
