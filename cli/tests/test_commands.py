@@ -46,7 +46,6 @@ COMMANDS = [
     "reconcile",
     "replay",
     "parity",
-    "run",
     "lookahead",
     "audit",
     "data",

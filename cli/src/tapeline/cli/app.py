@@ -20,7 +20,6 @@ from tapeline.cli.commands import (
     parity,
     play,
     reports,
-    run,
     runs,
     venues,
 )
@@ -48,7 +47,6 @@ for module in (
     act,
     halting,
     keys,
-    run,
     runs,
     parity,
     lookahead,
