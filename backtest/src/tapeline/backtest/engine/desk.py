@@ -21,6 +21,7 @@ from tapeline.contracts.agents import Decision
 from tapeline.contracts.market import MarkPrice, Trade
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
 from tapeline.contracts.risk import Denial
+from tapeline.execution import admission
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime.bulk import BulkInput
@@ -154,9 +155,19 @@ class Desk:
         outputs, self._execution_state = self._stepped(
             self._execution, self._execution_state, event
         )
+        self._tell(outputs, event)
+
+    def _hear(self, outputs: Sequence[Output], cause: Input) -> None:
+        """Notes what execution has said, its state being known."""
+        for output in outputs:
+            if output.topic in DIGESTED:
+                self._note(output.topic, output.record)
+        self._tell(outputs, cause)
+
+    def _tell(self, outputs: Sequence[Output], cause: Input) -> None:
         for output in outputs:
             if output.topic in HEARD_BY_RISK:
-                self._tell_risk(output, event)
+                self._tell_risk(output, cause)
 
     def _stepped(
         self, core: MoneyCore[Any], state: Any, event: Input
@@ -182,7 +193,14 @@ class Desk:
             session_ns=session_ns,
             verdict=seal_verdict(sealed, self._ring),
         )
-        self._step_execution(event)
+        if event.verdict or admission.is_answered(self._execution_state, sealed):
+            self._step_execution(event)
+            return
+        # A new approval that verifies is evolved over first thing in its talk: the state that this
+        # ends in is the one that `evolve` comes to.
+        talk = self._execution.talk(self._execution_state, event)
+        self._execution_state = talk.state
+        self._hear(talk.outputs, event)
 
     def _tell_risk(self, output: Output, cause: Input) -> None:
         record = output.record

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import getcontext, setcontext
 from pathlib import Path
 from typing import Final
 
+from tapeline.accounting.numbers import CONTEXT
 from tapeline.backtest.data_check.check import check_data
 from tapeline.backtest.data_check.findings import require_fit
 from tapeline.backtest.data_check.series import Rules
@@ -87,7 +91,8 @@ def run_market(
     watch = strategy.watch_of(setup)
     desk = Desk(setup, int(market.ts_ns[0]) - 1)
     kind = ScalarRun if is_scalar or setup.has_stops else FastRun
-    kind(setup, watch, market, desk).run()
+    with _undisturbed():
+        kind(setup, watch, market, desk).run()
     return Outcome(
         setup=setup,
         market=market,
@@ -99,6 +104,23 @@ def run_market(
         engine_seconds=monotonic_s() - begin_s,
         peak_rss_mb=peak_rss_mb(),
     )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without the garbage collector, which would walk through all records again and again: they
+    hold no cycles. In the context of money, which every core would else set for each of its words.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    outer = getcontext()
+    setcontext(CONTEXT)
+    try:
+        yield
+    finally:
+        setcontext(outer)
+        if was_on:
+            gc.enable()
 
 
 def peak_rss_mb() -> float:

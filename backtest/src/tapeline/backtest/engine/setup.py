@@ -157,6 +157,9 @@ class Setup:
             half_spread_rate=costs.half_spread_rate,
             latency_ns=costs.latency_ns,
             participation_max=costs.participation_max,
+            # Shorts are lent for nothing, as the peers do; the assumptions say so.
+            borrow_rate=Decimal(0),
+            is_funding_charged=False,
             version=1,
         )
 
@@ -248,6 +251,11 @@ class Setup:
                 value=f"{costs.participation_max:f}",
                 meaning="largest share of a tick's size that an order takes; 0 is no limit",
                 is_on=costs.participation_max != 0,
+            ),
+            Assumption(
+                name="borrow and funding",
+                value="0",
+                meaning="short positions cost nothing to hold",
             ),
             Assumption(
                 name="latency",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import exact
 
 DAY_NS: Final = 86_400_000_000_000

@@ -6,9 +6,10 @@ each booking gives the next one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ONE, ZERO, exact, fixed, notional, quantize_money
 from tapeline.accounting.position import Position
 

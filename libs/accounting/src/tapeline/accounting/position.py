@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import (
     ONE,
     ZERO,

@@ -8,10 +8,11 @@ is alive.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from tapeline.accounting.copies import replace
 from tapeline.contracts.orders import ApprovedOrder, Mode, OrderAction
 from tapeline.contracts.risk import TradingState
 from tapeline.execution import external, schedules, switchboard

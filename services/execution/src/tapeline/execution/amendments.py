@@ -6,9 +6,9 @@ then exactly one does, and the approval of the amendment ends.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
+from tapeline.accounting.copies import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,

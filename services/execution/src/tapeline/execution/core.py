@@ -15,9 +15,10 @@ the second and reports back, all within one input.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import exact
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import (
@@ -158,10 +159,11 @@ class ExecutionCore:
             return ()
         if isinstance(record, LocalTrip):
             return self._on_trip(state, event, record)
-        return self._decide(state, event)
+        return self.talk(state, event).outputs
 
     @exact
-    def _decide(self, state: ExecutionState, event: Input) -> Sequence[Output]:
+    def talk(self, state: ExecutionState, event: Input) -> Transcript:
+        """What is said about an input other than a trip, and the state that leads to."""
         talk = Transcript(self.context, event, state, self.evolve)
         record = event.record
         match record:
@@ -184,7 +186,7 @@ class ExecutionCore:
                     talk.incident("CONFIG_IGNORED", f"{type(record).__name__}: {fault}.")
         if talk.state.parents and (talk.outputs or not isinstance(record, TICKS)):
             scheduling.work(talk, self._desk)
-        return talk.outputs
+        return talk
 
     @property
     def _desk(self) -> scheduling.Desk:

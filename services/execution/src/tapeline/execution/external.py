@@ -7,10 +7,10 @@ AcceptVenueTruth books exactly the differences it names. All of it leads to acco
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.ledger import Booking
 from tapeline.accounting.numbers import ONE, fixed
 from tapeline.contracts.accounts import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from tapeline.accounting.copies import replace
 from tapeline.contracts.control import CancelAll, Flatten, LocalTrip
 from tapeline.execution import parents, switchboard
 from tapeline.execution.state import ExecutionState

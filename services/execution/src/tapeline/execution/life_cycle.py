@@ -6,11 +6,11 @@ venue what venues do: fills before the acknowledgement, behind a cancel, and twi
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.orders import (
     ApprovedOrder,

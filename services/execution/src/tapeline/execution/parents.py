@@ -7,8 +7,8 @@ like any other; what of them concerns the whole is kept here, so that it outlive
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, notional
 from tapeline.contracts.orders import ChildRole, Fill, OrderStatus, OrderUpdate
 from tapeline.execution.state import ExecutionState, LiveOrder, ParentOrder, PendingCancel

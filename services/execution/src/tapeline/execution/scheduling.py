@@ -13,10 +13,11 @@ there. Every send is looked at again: trading state, risk's sign of life, the si
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, divide_rounded, fixed
 from tapeline.contracts.orders import (
     Algorithm,

@@ -7,9 +7,10 @@ signal only tightens, and counts whatever its number; what supersedes it must be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from tapeline.accounting.copies import replace
 from tapeline.contracts.control import (
     AcceptVenueTruth,
     CancelAll,

@@ -7,10 +7,11 @@ which the instrument only reduces until the figures agree again or an operator a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ONE, ZERO, fixed
 from tapeline.contracts.orders import VenueEntry, VenueStatement
 from tapeline.execution.external_state import Difference, Drift, ExternalBook, Suspicion

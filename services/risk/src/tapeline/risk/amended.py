@@ -6,9 +6,9 @@ reserved, at the dearer price. With the answer one of them holds and the rest is
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.orders import (

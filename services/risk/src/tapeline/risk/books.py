@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.ledger import Booking
 from tapeline.accounting.numbers import ONE, ZERO, converted, fixed, notional
 from tapeline.contracts.accounts import (

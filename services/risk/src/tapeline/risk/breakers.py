@@ -14,10 +14,11 @@ the limit, so that it does not fight the operator.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, bounded, divide_rounded, price_from_float
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.risk import DenialCode, LimitWarning

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.drawdown import curve_from
 from tapeline.accounting.ledger import Ledger
 from tapeline.accounting.numbers import ZERO, fixed

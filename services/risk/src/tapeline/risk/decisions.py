@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account

@@ -7,10 +7,11 @@ way is closed too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
 from tapeline.contracts.orders import Order, OrderAction, OrderType, Side, TimeInForce
 from tapeline.risk import books, routes

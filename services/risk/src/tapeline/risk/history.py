@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import fsum, sqrt
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.contracts.market import Bar
 
 BARS_MAX: Final = 61

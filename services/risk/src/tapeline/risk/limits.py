@@ -10,9 +10,10 @@ out only where the whole order does not fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import (
     ONE,

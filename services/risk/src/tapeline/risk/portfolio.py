@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ONE, ZERO, bounded
 from tapeline.contracts import topics
 from tapeline.contracts.risk import PortfolioSnapshot, PositionSnapshot

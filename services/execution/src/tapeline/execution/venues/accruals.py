@@ -10,10 +10,10 @@ or the middle of the quote where that is newer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import (
     decimal_from_float,
     divide_rounded,

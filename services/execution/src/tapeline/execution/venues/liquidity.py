@@ -8,10 +8,10 @@ participation at all, for sizes of quotes and books: each trade is a volume of i
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, price_from_float
 from tapeline.contracts.config import Venue
 from tapeline.contracts.market import BookSnapshot, Quote, Trade

@@ -11,10 +11,11 @@ A book is a quote with more levels behind it: a taker goes through them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import (
     ONE,
     ZERO,

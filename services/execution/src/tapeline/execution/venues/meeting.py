@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
 from tapeline.contracts.config import Instrument, MissingInputRule, QueueRule, Venue
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce

@@ -7,10 +7,11 @@ that needs it. What is written as zero in the configuration is an assumption, no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.config import AssetClass, Instrument, MissingInputRule, Venue
 from tapeline.contracts.market import BookSnapshot, Quote, Trade

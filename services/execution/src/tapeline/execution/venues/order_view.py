@@ -8,9 +8,9 @@ Everything but the quantity follows from what risk signed, so an adapter never h
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     ChildRole,

@@ -16,10 +16,11 @@ reports, payments and adjustments; every order ends at most once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, exact, fixed, notional, quantize_money
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import Account, Instrument, Venue

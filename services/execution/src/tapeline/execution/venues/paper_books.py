@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
+from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, notional
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import Account, AssetClass, Instrument, QueueRule, Venue
