@@ -9,7 +9,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench import audit, decisions, latency, overload, replay, resources, throughput
+from bench import audit, backtest, decisions, latency, overload, replay, resources, throughput
 from tapeline.runtime.clock import wall_ns
 
 BENCHMARKS: dict[str, Any] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Any] = {
     "overload": overload,
     "latency": latency,
     "replay": replay,
+    "backtest": backtest,
     "audit": audit,
     "resources": resources,
 }

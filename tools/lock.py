@@ -34,10 +34,13 @@ def compile_lock(sources: list[str], target: Path, extra: list[str]) -> None:
 
 
 def main() -> int:
-    """Compiles the bootstrap, the workspace, what images are built with, and each service."""
+    """Compiles bootstrap, workspace, peers, what images are built with, and each service."""
     everything = [str(project.relative_to(ROOT)) for project in projects()]
     compile_lock(["requirements/bootstrap.in"], ROOT / "requirements" / "bootstrap.lock", [])
     compile_lock(everything, ROOT / "requirements.lock", ["--group", "pyproject.toml:dev"])
+    # The newest of them want a newer Python than we do.
+    peers = ["--python-version", "3.12"]
+    compile_lock(["requirements/peers.in"], ROOT / "requirements" / "peers.lock", peers)
     constraint = ["--constraint", "requirements.lock"]
     compile_lock(["requirements/build.in"], ROOT / "requirements" / "build.lock", constraint)
     for project in projects():

@@ -164,8 +164,7 @@ class ExecutionCore:
     @exact
     def talk(self, state: ExecutionState, event: Input) -> Transcript:
         """What is said about an input other than a trip, and the state that leads to."""
-        talk = Transcript(self.context, event, state, self.evolve)
-        record = event.record
+        talk, record = Transcript(self.context, event, state, self.evolve), event.record
         match record:
             case Trade() | Quote() | BookSnapshot() | FundingRate():
                 self._hear_paper(talk, self.paper.decide(state.paper, record, event.session_ns))
