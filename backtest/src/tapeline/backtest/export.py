@@ -20,6 +20,7 @@ import polars as pl
 
 from tapeline.accounting.numbers import ZERO, exact
 from tapeline.agents.config_book import ConfigBook, book_of
+from tapeline.backtest.knowledge import knowledge_warnings
 from tapeline.backtest.recorded_equity import Books, equity_rows
 from tapeline.backtest.recorded_orders import OrderRecords, order_rows
 from tapeline.backtest.recorded_topics import RecordedTopics
@@ -58,6 +59,8 @@ class Told:
     account_id: str = ""
     """only this account; empty for all of them"""
     warnings: tuple[str, ...] = ()
+    is_paced: bool = False
+    """the data were recorded: a language model may have read about their time"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +83,8 @@ def export_run(reader: LogReader, told: Told) -> RunTables:
     """The run that the reader's topics hold."""
     recorded_topics = RecordedTopics(reader)
     found = _read(recorded_topics, told.account_id)
+    if told.is_paced:
+        found.warnings += knowledge_warnings(found.book, found.decisions)
     return tables_from(found, told, recorded_topics.offset_count(topics.TICKS))
 
 

@@ -25,6 +25,7 @@ def exported(name: str, account_id: str = "") -> RunTables:
             source=run.source,
             account_id=account_id,
             warnings=() if run.result else (RUNNING,),
+            is_paced=run.is_paced,
         )
         return export_run(place.reader, told)
 

@@ -32,6 +32,7 @@ from cycles_by_hand import MemoryCallLog
 
 from tapeline.agents.groups_stage import GroupStage, Outside
 from tapeline.agents.llm.endpoint import Endpoint
+from tapeline.agents.plugins import BadConfig
 from tapeline.agents.triggers_stage import TriggersStage
 from tapeline.contracts import topics
 from tapeline.contracts.agents import CallStatus, Decision
@@ -68,14 +69,16 @@ def endpoint() -> Iterator[Endpoint]:
         process.stdout.close()
 
 
-def config() -> HeldConfig:
+def config(**parameters: str) -> HeldConfig:
     """Figures for analysts, the regime for the economist, and a group of language models."""
     summary = {"sma": "2", "rsi": "2", "volatility": "3"}
     return HeldConfig.of(
         trigger_config("summary", "market_summary", summary),
         trigger_config("regime", "market_regime", interval_ns=0),
         group_config(
-            kind=GroupKind.LLM, implementation="llm", parameters={"cycle_interval_ns": "0"}
+            kind=GroupKind.LLM,
+            implementation="llm",
+            parameters={"cycle_interval_ns": "0", **parameters},
         ),
         account_config(),
     )
@@ -105,13 +108,15 @@ async def heard(held: HeldConfig) -> list[Any]:
     return said
 
 
-async def prompts(endpoint: Endpoint, records: Sequence[Any]) -> tuple[dict[int, str], int]:
-    """Everything that was asked, by day, and the number of decisions."""
+async def prompts(
+    endpoint: Endpoint, records: Sequence[Any], **parameters: str
+) -> tuple[dict[int, str], list[Decision]]:
+    """Everything that was asked, by day, and what was decided."""
     log = Log()
     stage = GroupStage(
         run_id=RUN_ID,
         group_id="momentum",
-        config=config(),
+        config=config(**parameters),
         sources=("triggers/bars/0", "triggers/macro/0"),
         signals_partition_count=1,
         outside=Outside(call_log=log, llm=endpoint),
@@ -126,7 +131,8 @@ async def prompts(endpoint: Endpoint, records: Sequence[Any]) -> tuple[dict[int,
     for call in log.calls:
         day = call.cycle_ns // DAY_NS
         asked[day] = asked.get(day, "") + call.request
-    return asked, sum(isinstance(output.record, Decision) for output in outputs)
+    said = [output.record for output in outputs]
+    return asked, [record for record in said if isinstance(record, Decision)]
 
 
 async def test_a_record_from_the_future_is_in_no_prompt_before_its_time(
@@ -134,7 +140,7 @@ async def test_a_record_from_the_future_is_in_no_prompt_before_its_time(
 ) -> None:
     asked, decided = await prompts(endpoint, await heard(config()))
     early = "".join(text for day, text in asked.items() if day < DUE)
-    assert decided > 0
+    assert decided != []
     assert set(range(CAME, DUE)) <= set(asked)
     assert [canary for canary in CANARIES if canary in early] == []
     # They are not there for want of a way in: on their day all of them are.
@@ -149,3 +155,31 @@ async def test_a_prompt_knows_no_time_later_than_its_cycle(endpoint: Endpoint) -
         later = [f"1970-01-{other + 1:02d}T" for other in range(day + 1, DUE + 1)]
         assert [name for name in later if name in text] == []
     assert SPX in asked[CAME]
+
+
+async def test_a_masked_group_is_told_neither_names_nor_dates_nor_prices_and_decides_the_same(
+    endpoint: Endpoint,
+) -> None:
+    records = await heard(config())
+    plain, decided = await prompts(endpoint, records)
+    masked, hidden = await prompts(endpoint, records, is_masked="true")
+    text = "".join(masked.values())
+    for word in (SPX, IXIC, "SPX", "IXIC", "1970", "INDEX", TEXT, str(PRICE)):
+        assert word not in text
+    assert "ASSET-1" in text
+    assert set(masked) == set(plain)
+    # The offline model judges figures alone, and they are the same.
+    assert [(item.cycle_ns, item.instrument_id, item.target_weight) for item in hidden] == [
+        (item.cycle_ns, item.instrument_id, item.target_weight) for item in decided
+    ]
+
+
+def test_a_knowledge_cutoff_is_a_date() -> None:
+    with pytest.raises(BadConfig, match="knowledge_cutoff must be a date"):
+        GroupStage(
+            run_id=RUN_ID,
+            group_id="momentum",
+            config=config(knowledge_cutoff="last summer"),
+            sources=("triggers/bars/0",),
+            signals_partition_count=1,
+        )

@@ -28,6 +28,7 @@ from tapeline.agents.llm.answers import AnalystAnswer
 from tapeline.agents.llm.calls import Answers
 from tapeline.agents.llm.conversation import NodeResult, Task, converse
 from tapeline.agents.llm.figures import MarketView
+from tapeline.agents.llm.masking import NO_MASK, Mask
 
 ECONOMIST: Final = "economist"
 PORTFOLIO_MANAGER: Final = "portfolio_manager"
@@ -45,6 +46,8 @@ class CycleRun:
     weight_min: Decimal
     weight_max: Decimal
     answers: Answers
+    mask: Mask = NO_MASK
+    """what the model shall not recognise"""
 
     @property
     def first_nodes(self) -> tuple[str, ...]:
@@ -118,19 +121,21 @@ async def _spread(state: State, runtime: Runtime[CycleRun]) -> list[Send]:
 
 async def _analyst(state: Assignment, runtime: Runtime[CycleRun]) -> dict[str, Any]:
     run, instrument_id = runtime.context, state["instrument_id"]
+    given = figures.analyst_figures(run.cycle, instrument_id)
     task = Task(
         node=analyst_of(instrument_id),
-        messages=prompts.ask("analyst", figures.analyst_figures(run.cycle, instrument_id)),
-        parse=permitted.analyst_parser(instrument_id),
+        messages=prompts.ask("analyst", run.mask.masked(given, run.cycle)),
+        parse=run.mask.parser(permitted.analyst_parser(run.mask.name(instrument_id))),
     )
     return await _result(run, task)
 
 
 async def _economist(state: State, runtime: Runtime[CycleRun]) -> dict[str, Any]:  # noqa: ARG001 - LangGraph names it
     run = runtime.context
+    given = figures.economist_figures(run.cycle, run.view)
     task = Task(
         node=ECONOMIST,
-        messages=prompts.ask("economist", figures.economist_figures(run.cycle, run.view)),
+        messages=prompts.ask("economist", run.mask.masked(given, run.cycle)),
         parse=permitted.parse_economist,
     )
     return await _result(run, task)
@@ -157,8 +162,10 @@ async def _portfolio_manager(state: State, runtime: Runtime[CycleRun]) -> dict[s
     )
     task = Task(
         node=PORTFOLIO_MANAGER,
-        messages=prompts.ask("portfolio_manager", given),
-        parse=permitted.portfolio_parser(run.instruments, *limits),
+        messages=prompts.ask("portfolio_manager", run.mask.masked(given, run.cycle)),
+        parse=run.mask.parser(
+            permitted.portfolio_parser([run.mask.name(name) for name in run.instruments], *limits)
+        ),
     )
     return await _result(run, task)
 

@@ -15,6 +15,7 @@ it takes what the call log has and nothing else.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -39,10 +40,12 @@ from tapeline.agents.llm.graph import (
     make_graph,
     run_graph,
 )
+from tapeline.agents.llm.masking import NO_MASK, mask_of
 from tapeline.agents.plugins import converted
 from tapeline.runtime.clock import SYSTEM, Clock
 
 REASON_MAX_CHARACTERS: Final = 300
+DATE: Final = re.compile(r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +60,14 @@ class LlmParameters:
     """false: no negative weights"""
     cycle_interval_ns: int = 0
     """read by the stage"""
+    is_masked: bool = False
+    """true: the model sees neither names nor dates nor price levels (masking.py)"""
+    knowledge_cutoff: str = ""
+    """YYYY-MM-DD up to which the model has read; decisions before it are warned of in reports"""
 
     def __post_init__(self) -> None:
+        if self.knowledge_cutoff and not DATE.match(self.knowledge_cutoff):
+            raise ValueError("knowledge_cutoff must be a date such as 2024-06-30")
         if not (self.band.is_finite() and 0 <= self.band <= 1):
             raise ValueError("band must be from 0 to 1")
 
@@ -77,6 +86,8 @@ class LlmGroup:
         self._endpoint = _endpoint(setup, self._parameters)
         self._client = None if self._endpoint is None else ChatClient(self._endpoint)
         self._graph = make_graph()
+        names = setup.group.instruments
+        self._mask = mask_of(setup.run_id, names) if self._parameters.is_masked else NO_MASK
         self._clock = clock
         self._pause = pause
 
@@ -126,6 +137,7 @@ class LlmGroup:
             weight_min=-weight_max if self._parameters.allows_short else Decimal(0),
             weight_max=weight_max,
             answers=await self._answers(cycle),
+            mask=self._mask,
         )
 
     async def _answers(self, cycle: Cycle) -> Answers:
