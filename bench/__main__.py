@@ -9,7 +9,17 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench import audit, backtest, decisions, latency, overload, replay, resources, throughput
+from bench import (
+    audit,
+    backtest,
+    data_check,
+    decisions,
+    latency,
+    overload,
+    replay,
+    resources,
+    throughput,
+)
 from tapeline.runtime.clock import wall_ns
 
 BENCHMARKS: dict[str, Any] = {
@@ -21,6 +31,7 @@ BENCHMARKS: dict[str, Any] = {
     "backtest": backtest,
     "audit": audit,
     "resources": resources,
+    "data-check": data_check,
 }
 
 

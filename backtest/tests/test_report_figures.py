@@ -15,6 +15,7 @@ from made_runs import DAY_NS, MONDAY_NS, bar_rows, crossover, equity_rows, fill,
 from tapeline.backtest.report.analysis import Analysis, analyse, facts_of
 from tapeline.backtest.report.benchmark import UnknownBenchmark
 from tapeline.backtest.report.catalogue import FIGURES
+from tapeline.backtest.report.figure import Figure, Unit, known
 from tapeline.backtest.report.round_trips import round_trips
 from tapeline.backtest.run_tables import RunTables, table
 
@@ -157,8 +158,9 @@ def test_figures_of_a_year_are_those_of_the_formulas(seed: int) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.floats(min_value=1.0, max_value=1e6), min_size=1, max_size=60))
-def test_drawdown_is_that_of_a_walk_through_the_worths(equity: list[float]) -> None:
+@given(st.lists(st.integers(min_value=1, max_value=3_000), min_size=1, max_size=60))
+def test_drawdown_is_that_of_a_walk_through_the_worths(whole: list[int]) -> None:
+    equity = [float(one) for one in whole]
     analysis = analyse(made(equity_rows(equity)))
     peak, peak_at, deepest, longest = 1000.0, 0.0, 0.0, 0.0
     for at, one in enumerate(equity):
@@ -261,6 +263,11 @@ def test_unknown_slippage_and_exposure_are_not_zero() -> None:
     analysis = analyse(made(rows, fills))
     assert reason(analysis, "slippage_cost") == "1 of 2 fills say no slippage"
     assert "exposure" in reason(analysis, "exposure_time")
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_a_figure_is_never_infinite(number: float) -> None:
+    assert known(number, Unit.NUMBER) == Figure(None, Unit.NUMBER, "not a finite number")
 
 
 def finite(found: Any) -> bool:

@@ -13,7 +13,8 @@ from made_runs import DAY_NS, MONDAY_NS, bar_rows, crossover, equity_rows, fill,
 
 from tapeline.backtest.report.analysis import analyse
 from tapeline.backtest.report.catalogue import FIGURES
-from tapeline.backtest.report.charts import INSTRUMENTS_MAX, charts_of
+from tapeline.backtest.report.charts import INSTRUMENTS_MAX, Chart, charts_of
+from tapeline.backtest.report.document import document
 from tapeline.backtest.report.page import page_of
 from tapeline.backtest.report.thinning import POINTS_MAX, kept
 from tapeline.backtest.report.wording import days, money, share
@@ -82,6 +83,13 @@ def test_names_cannot_become_markup() -> None:
     assert "<img" not in outside_scripts(page)
     assert page.count("</script>") == 3
     assert all("<img" not in json.dumps(chart["data"]) for chart in drawn(page))
+
+
+def test_data_of_a_chart_cannot_end_its_script() -> None:
+    chart = Chart(title="", data=[{"name": "</script><b>"}], layout={})
+    page = document("", [], [chart])
+    assert "</script><b>" not in page
+    assert drawn(page)[0]["data"][0]["name"] == "</script><b>"
 
 
 def test_long_series_are_thinned_and_say_so() -> None:

@@ -33,19 +33,27 @@ class _Ground:
     """of each in the series"""
     interval_ns: int
     open_time: OpenTime
+    opened_ns: Times
+    """open market before each time"""
 
 
 def coverage_of(series: Series, rules: Rules) -> tuple[Coverage, list[Finding]]:
     """Coverage of a series that has rows, and the findings about it."""
-    times, places = np.unique(series.times_ns, return_index=True)
+    times, places = _distinct(series.times_ns)
     interval_ns = rules.interval_ns or _usual_interval_ns(series, times)
     open_time = (
         named(rules.calendar, int(times[0]), int(times[-1]) + interval_ns)
         if rules.calendar
         else inferred(times, interval_ns)
     )
-    ground = _Ground(times_ns=times, places=places, interval_ns=interval_ns, open_time=open_time)
-    counted = _intervals_before(ground, times)
+    ground = _Ground(
+        times_ns=times,
+        places=places,
+        interval_ns=interval_ns,
+        open_time=open_time,
+        opened_ns=open_time.before(times),
+    )
+    counted = _intervals_before(ground)
     missing = np.diff(counted) - 1
     expected, present = _presence(series, ground, counted, missing)
     found = Coverage(
@@ -63,6 +71,15 @@ def coverage_of(series: Series, rules: Rules) -> tuple[Coverage, list[Finding]]:
     return found, _findings(series, rules, ground, found, missing)
 
 
+def _distinct(times_ns: Times) -> tuple[Times, Times]:
+    """(distinct times ascending, the first place of each)."""
+    steps = np.diff(times_ns)
+    if np.any(steps < 0):
+        return np.unique(times_ns, return_index=True)
+    places = np.flatnonzero(np.concatenate([[True], steps > 0]))
+    return times_ns[places], places
+
+
 def _usual_interval_ns(series: Series, times: Times) -> int:
     """The most frequent distance of two bars."""
     if series.form != "bars" or len(times) < 2:
@@ -71,15 +88,15 @@ def _usual_interval_ns(series: Series, times: Times) -> int:
     return int(distances[np.argmax(counts)])
 
 
-def _intervals_before(ground: _Ground, at_ns: Times) -> Times:
-    """Whole intervals of open market before each instant."""
+def _intervals_before(ground: _Ground) -> Times:
+    """Whole intervals of open market before each time."""
     open_time, interval_ns = ground.open_time, ground.interval_ns
     if interval_ns >= DAY_NS and len(open_time.opens) > 1:
         # A daily bar stands for its session, at whatever hour it is said to open.
         _, starts = np.unique(open_time.opens // DAY_NS, return_index=True)
-        return np.searchsorted(open_time.opens[starts], at_ns, side="left")
+        return np.searchsorted(open_time.opens[starts], ground.times_ns, side="left")
     # Of bars that begin within an interval of the market's opening the first is its own.
-    return (open_time.before(at_ns) + interval_ns // 2) // interval_ns
+    return (ground.opened_ns + interval_ns // 2) // interval_ns
 
 
 def _presence(series: Series, ground: _Ground, counted: Times, missing: Times) -> tuple[int, int]:
@@ -87,7 +104,7 @@ def _presence(series: Series, ground: _Ground, counted: Times, missing: Times) -
     if series.form == "bars":
         inside = int(counted[-1] - counted[0]) + 1
         return inside, inside - int(np.sum(np.maximum(missing, 0)))
-    before = ground.open_time.before(ground.times_ns) // ground.interval_ns
+    before = ground.opened_ns // ground.interval_ns
     # Rows outside of the sessions stand on the edge of one and add no interval to it.
     return int(before[-1] - before[0]) + 1, 1 + int(np.count_nonzero(np.diff(before)))
 
@@ -103,12 +120,11 @@ def _findings(
 
 
 def _gaps(series: Series, rules: Rules, ground: _Ground, missing: Times) -> list[Finding]:
-    times = ground.times_ns
     if series.form == "bars":
         flags, lengths = missing > 0, missing * ground.interval_ns
         what = f"{int(np.sum(missing[flags])):,} bars missing of open market"
     else:
-        lengths = np.diff(ground.open_time.before(times))
+        lengths = np.diff(ground.opened_ns)
         flags = lengths > rules.silence_ns_max
         what = f"silence of open market longer than {_long(rules.silence_ns_max)}"
     where = np.flatnonzero(flags)

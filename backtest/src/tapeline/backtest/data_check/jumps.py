@@ -30,21 +30,22 @@ Places = npt.NDArray[np.int64]
 
 def jumps(series: Series, rules: Rules) -> list[Finding]:
     """Spikes and suspected splits of a series."""
-    price = series.price
-    sound = np.flatnonzero(np.isfinite(price) & (price > 0))
+    given = series.price
+    is_sound = np.isfinite(given) & (given > 0)
+    sound = np.flatnonzero(is_sound)
     width = 2 * rules.neighbours + 1
     if len(sound) < width:
         return []
-    level = np.log(price[sound])
-    steps = np.abs(np.diff(level))
+    price = given if len(sound) == len(given) else given[sound]
+    steps = np.abs(np.diff(price)) / price[:-1]
     # Whoever is a spike came there by a step of half the least distance, or more.
     least = rules.spike_deviations * rules.spike_floor / 2
     is_far = np.concatenate([steps[:1] > least, steps > least])
     places = np.flatnonzero(is_far)
-    spikes, absurd = _spikes(price[sound], places, rules)
+    spikes, absurd = _spikes(price, places, rules)
     return [
         *_spike_findings(series, sound[spikes], sound[absurd]),
-        *_splits(series, sound, level, steps, rules),
+        *_splits(series, sound, price, steps, rules),
     ]
 
 
@@ -88,18 +89,19 @@ def _spike_findings(series: Series, spikes: Places, absurd: Places) -> list[Find
 
 
 def _splits(
-    series: Series, sound: Places, level: Floats, steps: Floats, rules: Rules
+    series: Series, sound: Places, price: Floats, steps: Floats, rules: Rules
 ) -> list[Finding]:
     """Steps by a round ratio, to a level that stays."""
     half = rules.neighbours
-    places = np.flatnonzero(steps > np.log(min(SPLIT_RATIOS)) - SPLIT_TOLERANCE) + 1
-    places = places[(places >= half) & (places <= len(level) - half)]
+    # Down by the least ratio is the smallest step that a split can make.
+    places = np.flatnonzero(steps > 1 - 1 / min(SPLIT_RATIOS) - SPLIT_TOLERANCE) + 1
+    places = places[(places >= half) & (places <= len(price) - half)]
     if not len(places):
         return []
-    step = level[places] - level[places - 1]
+    step = np.log(price[places] / price[places - 1])
     sides = np.arange(half)
-    before = np.median(level[(places - 1)[:, None] - sides], axis=1)
-    behind = np.median(level[places[:, None] + sides], axis=1)
+    before = np.log(np.median(price[(places - 1)[:, None] - sides], axis=1))
+    behind = np.log(np.median(price[places[:, None] + sides], axis=1))
     ratios = np.log(np.asarray(SPLIT_RATIOS))
     nearest = ratios[np.argmin(np.abs(np.abs(step)[:, None] - ratios), axis=1)] * np.sign(step)
     is_split = (np.abs(step - nearest) < SPLIT_TOLERANCE) & (
@@ -112,7 +114,7 @@ def _splits(
     ):
         if np.any(flags):
             at = int(np.argmax(flags))
-            meaning = _split_meaning(series.price[sound], int(places[at]), float(nearest[at]))
+            meaning = _split_meaning(price, int(places[at]), float(nearest[at]))
             count, first = int(np.count_nonzero(flags)), int(sound[places[at]])
             found.append(series.at("SPLIT", severity, count, first, meaning))
     return found

@@ -45,6 +45,9 @@ class OpenTime:
     def before(self, at_ns: Times) -> Times:
         """Nanoseconds of open market before each instant, counted from the first session."""
         lengths = self.closes - self.opens
+        if len(lengths) == 1:
+            alone: Times = np.clip(at_ns - self.opens[0], 0, lengths[0])
+            return alone
         total = np.concatenate([[0], np.cumsum(lengths)])
         place = np.searchsorted(self.opens, at_ns, side="right")
         inside = np.clip(at_ns - self.opens[place - 1], 0, lengths[place - 1])

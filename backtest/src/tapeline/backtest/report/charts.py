@@ -18,6 +18,8 @@ from tapeline.backtest.report.thinning import MARKS_MAX, POINTS_MAX, evenly, kep
 
 INSTRUMENTS_MAX: Final = 8
 """charts of prices; more make a page slow"""
+DWARFED: Final = 8
+"""a benchmark that ranges over so many times what the run does is hidden at first"""
 LINES: Final = ("--line1", "--line2", "--line3", "--line4", "--line5", "--line6")
 Trace = dict[str, Any]
 
@@ -55,13 +57,19 @@ def worth_chart(worth: Worth, analysis: Analysis) -> Chart:
     """Worth beside the benchmark, drawdown below it, exposure at the bottom."""
     equity = kept(worth.equity)
     data = [line("worth", worth.times_ns[equity], worth.equity[equity], "--line1")]
+    notes: tuple[str, ...] = ()
     if analysis.benchmark is not None and analysis.daily is not None:
         ends = (analysis.daily.days + 1) * DAY_NS
         held = worth.start * analysis.benchmark.growth
         places = kept(held)
-        data.append(
-            line(analysis.benchmark.name, ends[places], held[places], "--muted", dash="dot")
-        )
+        beside = line(analysis.benchmark.name, ends[places], held[places], "--muted", dash="dot")
+        if np.ptp(held) > DWARFED * max(float(np.ptp(worth.equity)), 1e-9 * worth.start):
+            beside["visible"] = "legendonly"
+            notes = (
+                f"{analysis.benchmark.name} moves so much more than the run that it is hidden: "
+                "a click on its name draws it.",
+            )
+        data.append(beside)
     has_exposure = not np.any(np.isnan(worth.gross))
     if worth.ruined_ns is None:
         drawdown = drawdown_series(worth)
@@ -71,13 +79,12 @@ def worth_chart(worth: Worth, analysis: Analysis) -> Chart:
         )
     if has_exposure:
         data += _exposure_lines(worth)
-    notes = thinned_note("Worth", len(worth.times_ns))
     return Chart(
         title="Worth, drawdown and exposure",
         data=data,
         height=640 if has_exposure else 480,
         layout=_stacked(has_exposure),
-        notes=notes,
+        notes=(*notes, *thinned_note("Worth", len(worth.times_ns))),
     )
 
 

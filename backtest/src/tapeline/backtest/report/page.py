@@ -21,7 +21,7 @@ from tapeline.backtest.report.document import (
 )
 from tapeline.backtest.report.performance import day_text
 from tapeline.backtest.report.trading import Part
-from tapeline.backtest.report.wording import days, money, share
+from tapeline.backtest.report.wording import days, money
 
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 TRIPS_SHOWN: Final = 5
@@ -99,7 +99,7 @@ def _months(analysis: Analysis) -> str:
             whole *= 1.0 + (gained or 0.0)
         rows.append(f"<td>{year}</td>{''.join(cells)}{_month_cell(whole - 1.0, 0.0)}")
     grid = table(("", *MONTHS, "year"), rows)
-    return f'<h2>Monthly returns</h2><div class="months">{grid}</div>'
+    return f'<h2>Monthly returns, %</h2><div class="months">{grid}</div>'
 
 
 def _month_cell(gained: float | None, strongest: float) -> str:
@@ -108,7 +108,8 @@ def _month_cell(gained: float | None, strongest: float) -> str:
     kind = "up" if gained >= 0 else "down"
     depth = 0.08 + 0.5 * abs(gained) / strongest if strongest else 0.0
     return (
-        f'<td class="n" style="background:rgba(var(--{kind}-rgb),{depth:.2f})">{share(gained)}</td>'
+        f'<td class="n" style="background:rgba(var(--{kind}-rgb),{depth:.2f})">'
+        f"{100 * gained:,.2f}</td>"
     )
 
 
