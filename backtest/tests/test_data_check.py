@@ -89,6 +89,7 @@ FAULTS = [
     (trades(), "price", 200, 1000.0, "ABSURD_PRICE", "ERROR"),
     (trades(), "price", 0, 110.0, "SPIKE", "WARNING"),
     (trades(), "price", 399, 110.0, "SPIKE", "WARNING"),
+    (trades(), "ts_event_ns", 8, START_NS + 6_999_999_999, "OUT_OF_ORDER", "ERROR"),
     (trades(), "ts_event_ns", 8, START_NS + 5_000_000_000, "OUT_OF_ORDER", "ERROR"),
     (trades(), "ts_event_ns", 399, 4_200_000_000_000_000_000, "TIME_TOO_LATE", "ERROR"),
     (trades(), "ts_event_ns", 0, 1_641_168_000_000, "TIME_TOO_EARLY", "WARNING"),
@@ -192,6 +193,27 @@ def test_nights_and_weekends_are_no_gaps_but_a_hole_within_a_session_is(calendar
     gap = next(one for one in report.findings if one.code == "GAP")
     assert (gap.count, gap.first_row) == (1, 2 * 390 + 89)
     assert gap.meaning.startswith("10 bars missing")
+
+
+def test_what_is_out_of_hours_fills_no_gap_and_makes_none() -> None:
+    regular = sessions()
+    late = regular.with_columns(pl.col("ts_open_ns") + 400 * MINUTE_NS).filter(
+        (pl.col("ts_open_ns") - START_NS) % DAY_NS >= 21 * HOUR_NS
+    )
+    frame = pl.concat([regular, late]).sort("ts_open_ns")
+    report = check_data(frame, Rules(calendar="XNYS"))
+    (coverage,) = report.coverage
+    assert (coverage.present, coverage.expected) == (3890, 3900)
+    found = codes(report)
+    assert found["OUT_OF_HOURS"][:2] == ("NOTE", len(late))
+    assert found["GAP"][:2] == ("WARNING", 1)
+
+
+def test_data_of_a_closed_market_alone_is_told() -> None:
+    weekend = trades().with_columns(pl.col("ts_event_ns") - DAY_NS)
+    report = check_data(weekend, Rules(calendar="XNYS"))
+    assert codes(report) == {"OUT_OF_HOURS": ("NOTE", 400, 0)}
+    assert report.coverage[0].expected == 0
 
 
 def test_around_the_clock_nights_are_gaps() -> None:
@@ -335,7 +357,7 @@ def test_recorded_trades_are_fit_and_their_bad_prints_are_found() -> None:
     assert report.is_fit
     found = {one.code: one.count for one in report.findings}
     assert found["SUSPICIOUS"] == 10
-    assert report.coverage[0].present == report.coverage[0].expected == 1951
+    assert report.coverage[0].present == report.coverage[0].expected == 1950
     spikes = next(one for one in report.findings if one.code == "SPIKE")
     assert frame["price"][spikes.first_row] == pytest.approx(165.59)
 

@@ -46,6 +46,11 @@ def coverage_of(series: Series, rules: Rules) -> tuple[Coverage, list[Finding]]:
         if rules.calendar
         else inferred(times, interval_ns)
     )
+    outside: list[Finding] = []
+    if not open_time.is_inferred and interval_ns < DAY_NS:
+        inside = open_time.is_open(times)
+        outside = _outside(series, places[~inside], open_time)
+        times, places = times[inside], places[inside]
     ground = _Ground(
         times_ns=times,
         places=places,
@@ -60,15 +65,23 @@ def coverage_of(series: Series, rules: Rules) -> tuple[Coverage, list[Finding]]:
         instrument=series.instrument,
         form=series.form,
         rows=len(series.times_ns),
-        first_ns=int(times[0]),
-        last_ns=int(times[-1]),
+        first_ns=int(np.min(series.times_ns)),
+        last_ns=int(np.max(series.times_ns)),
         calendar=open_time.name,
         is_inferred=open_time.is_inferred,
         interval_ns=interval_ns,
         expected=expected,
         present=present,
     )
-    return found, _findings(series, rules, ground, found, missing)
+    return found, [*_findings(series, rules, ground, found, missing), *outside]
+
+
+def _outside(series: Series, places: Times, open_time: OpenTime) -> list[Finding]:
+    """Rows while the market was closed count for nothing."""
+    if not len(places):
+        return []
+    meaning = f"rows outside of the sessions of {open_time.name}"
+    return [series.at("OUT_OF_HOURS", Severity.NOTE, len(places), int(places[0]), meaning)]
 
 
 def _distinct(times_ns: Times) -> tuple[Times, Times]:
@@ -101,18 +114,21 @@ def _intervals_before(ground: _Ground) -> Times:
 
 def _presence(series: Series, ground: _Ground, counted: Times, missing: Times) -> tuple[int, int]:
     """(intervals expected, intervals with a row) from the first row to the last."""
+    if not len(counted):
+        return 0, 0
     if series.form == "bars":
         inside = int(counted[-1] - counted[0]) + 1
         return inside, inside - int(np.sum(np.maximum(missing, 0)))
     before = ground.opened_ns // ground.interval_ns
-    # Rows outside of the sessions stand on the edge of one and add no interval to it.
     return int(before[-1] - before[0]) + 1, 1 + int(np.count_nonzero(np.diff(before)))
 
 
 def _findings(
     series: Series, rules: Rules, ground: _Ground, found: Coverage, missing: Times
 ) -> list[Finding]:
-    if ground.interval_ns > DAY_NS and len(ground.open_time.opens) > 1:
+    if not len(ground.times_ns) or (
+        ground.interval_ns > DAY_NS and len(ground.open_time.opens) > 1
+    ):
         return []  # a week or a month counts sessions in its own way
     gaps = _gaps(series, rules, ground, missing)
     thin = _thin(series, rules, found)

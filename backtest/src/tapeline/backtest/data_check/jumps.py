@@ -62,10 +62,6 @@ def _spikes(price: Floats, places: Places, rules: Rules) -> tuple[Places, Places
         ratio = price[some] / center
         is_absurd = (ratio > rules.absurd_ratio) | (ratio < 1 / rules.absurd_ratio)
         is_spike = np.abs(price[some] - center) > rules.spike_deviations * deviation
-        # A level that stays is no spike: the neighbours behind it agree with it.
-        behind = np.median(window[:, half + 1 :], axis=1)
-        stays = np.abs(price[some] - behind) <= rules.spike_deviations * deviation
-        is_spike &= ~stays | (some != middle)
         absurd.append(some[is_spike & is_absurd])
         found.append(some[is_spike & ~is_absurd])
     return np.concatenate(found), np.concatenate(absurd)

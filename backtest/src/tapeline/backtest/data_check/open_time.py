@@ -17,6 +17,7 @@ from tapeline.risk.hours import sessions_of
 from tapeline.runtime.exits import USAGE, Failure
 
 Times = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 HOUR_NS: Final = 3_600_000_000_000
 DAY_NS: Final = 24 * HOUR_NS
 WEEK_NS: Final = 7 * DAY_NS
@@ -53,6 +54,12 @@ class OpenTime:
         inside = np.clip(at_ns - self.opens[place - 1], 0, lengths[place - 1])
         counted: Times = np.where(place > 0, total[place - 1] + inside, 0).astype(np.int64)
         return counted
+
+    def is_open(self, at_ns: Times) -> Flags:
+        """Whether each instant is inside a session: the open is, the close is not."""
+        place = np.searchsorted(self.opens, at_ns, side="right")
+        found: Flags = (place > 0) & (at_ns < self.closes[place - 1])
+        return found
 
 
 def named(calendar: str, first_ns: int, last_ns: int) -> OpenTime:
