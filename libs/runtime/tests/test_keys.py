@@ -162,6 +162,10 @@ def test_a_revoked_key_is_not_even_read(tmp_path: Path) -> None:
     assert KeyRing.from_folder(tmp_path).keys().active == "a"
 
 
+def test_a_change_is_seen_within_a_quarter_of_a_second() -> None:
+    assert keys.RELOAD_S == 0.25
+
+
 def test_a_change_of_the_folder_is_taken_up_while_running(tmp_path: Path) -> None:
     clock = HandClock()
     write_key(tmp_path, "a.key")

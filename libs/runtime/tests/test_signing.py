@@ -34,6 +34,7 @@ from tapeline.runtime.signing import (
     KeyRing,
     OperatorKeys,
     Signer,
+    create_secret,
     create_signer,
     seal,
     seal_verdict,
@@ -444,6 +445,22 @@ def test_the_keys_are_read_anew_only_for_a_signer_that_is_not_known(
     (tmp_path / "operators" / "ada-1.pub").unlink()
     assert signature_verdict(sign(HALT, signer), ring) == ""
     assert signature_verdict(sign(HALT, stranger), ring) == "KEY_MISSING"
+
+
+def test_secrets_are_read_anew_only_for_a_key_that_is_not_known(tmp_path: Path) -> None:
+    create_secret(tmp_path, "a")
+    ring = KeyRing.from_folder(tmp_path, StoppedClock())
+    old = seal(APPROVED, ring)
+    create_secret(tmp_path, "b")
+    new = seal(APPROVED, KeyRing.from_folder(tmp_path))
+    assert new.approval.key_id == "b"
+    assert seal_verdict(new, ring) == ""
+    (tmp_path / "a.key").unlink()
+    assert seal_verdict(old, ring) == ""
+    assert seal_verdict(seal(APPROVED, KeyRing.of({"c": SECRET}, "c", frozenset())), ring) == (
+        "UNKNOWN_KEY"
+    )
+    assert seal_verdict(old, ring) == "UNKNOWN_KEY"
 
 
 def test_ed25519_is_that_of_rfc_8032(tmp_path: Path) -> None:
