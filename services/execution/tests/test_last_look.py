@@ -24,7 +24,8 @@ from execution_samples import (
 
 from tapeline.contracts.orders import ApprovedOrder, CommandKind, OrderAction, OrderUpdate
 from tapeline.execution import last_look
-from tapeline.execution.last_look import LastLook, UnapprovedCommand
+from tapeline.execution.last_look import LastLook, UnapprovedCommand, is_send
+from tapeline.execution.venues.order_view import child_of
 from tapeline.runtime.signing import KeyRing, seal
 
 RING = KeyRing.of({"k1": bytes(32)}, active="k1", revoked=frozenset())
@@ -159,6 +160,21 @@ def test_a_plain_order_leaves_before_its_approval_expires() -> None:
     expires_ns = PLAIN.command.approved.approval.expires_ns
     LastLook(RING).check(with_command(PLAIN, ts_event_ns=expires_ns - 1))
     stopped(with_command(PLAIN, ts_event_ns=expires_ns))
+
+
+def test_a_slice_leaves_within_its_time_to_the_last_instant() -> None:
+    assert SLICES[1].command is not None
+    child = child_of(SLICES[1].command.approved, 1)
+    assert child is not None
+    for inside, outside in ((child.send_ns, -1), (child.last_send_ns, 1)):
+        LastLook(RING).check(with_command(SLICES[1], ts_event_ns=inside))
+        stopped(with_command(SLICES[1], ts_event_ns=inside + outside))
+
+
+def test_a_send_submits_what_is_not_only_to_reduce() -> None:
+    assert is_send(PLAIN)
+    assert not is_send(with_command(PLAIN, kind=CommandKind.CANCEL))
+    assert not is_send(replace(PLAIN, command=None))
 
 
 def test_a_plain_order_leaves_as_large_as_it_was_approved() -> None:
