@@ -1,4 +1,4 @@
-"""The copier's oracle sees each kind of damage, and none where there is none."""
+"""The oracles see each kind of damage, and none where there is none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 from proving.copying import Answer, Copied, CopyDamage, judge
+from proving.restarting import PARTS, Harm, Writer, parts_of
+from proving.restarting import judge as judge_restarts
 
 from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange
 
@@ -116,3 +118,44 @@ def test_it_names_what_was_planted(case: Case) -> None:
     damage = judge(case.found)
     assert case.kind in [field.name for field in fields(CopyDamage)]
     assert getattr(damage, case.kind) > 0, str(damage)
+
+
+def there(number: int) -> dict[int, list[tuple[str, int]]]:
+    """What a reader finds of one transaction that is there."""
+    return {part: [("w", number)] for part in parts_of(number)}
+
+
+def writer(begun: int, *acknowledged: int) -> Writer:
+    """One that has done this."""
+    return Writer("w", "t", "", begun, set(acknowledged))
+
+
+NO_HARM = {"lost": 0, "torn": 0, "duplicated": 0, "reordered": 0, "invented": 0}
+
+
+@pytest.mark.parametrize(
+    ("begun", "acknowledged", "found", "harm"),
+    [
+        (1, {0}, there(0), {}),
+        (1, set(), there(0), {}),
+        (1, set(), {}, {}),
+        (1, {0}, {}, {"lost": 1}),
+        (1, {0}, dict(list(there(0).items())[1:]), {"torn": 1}),
+        (1, set(), {0: [("w", 0)]}, {"torn": 1}),
+        (1, {0}, {**there(0), PARTS: [("w", 0)]}, {"torn": 1}),
+        (1, {0}, {**there(0), 0: [("w", 0), ("w", 0)]}, {"duplicated": 1}),
+        (0, set(), there(0), {"invented": 1}),
+    ],
+)
+def test_each_harm_of_a_restart_is_seen(
+    begun: int,
+    acknowledged: set[int],
+    found: dict[int, list[tuple[str, int]]],
+    harm: dict[str, int],
+) -> None:
+    assert judge_restarts([writer(begun, *acknowledged)], found) == Harm(**{**NO_HARM, **harm})
+
+
+def test_a_restart_that_reorders_is_seen() -> None:
+    found = {part: [("w", 1), ("w", 0)] for part in parts_of(0)}
+    assert judge_restarts([writer(2)], found).reordered == PARTS
