@@ -58,7 +58,8 @@ def test_one_json_object_says_what_came_of_it(bars: Path) -> None:
 def test_without_json_a_person_reads_it(bars: Path) -> None:
     done = CliRunner().invoke(app, command(bars), catch_exceptions=False)
     assert "orders 2, denied 0, fills 2" in done.stdout
-    assert "assumed: taker fee 0.001" in done.stdout
+    assert "  assumed   fees                    maker 0 %, taker 0.1 %\n" in done.stdout
+    assert "  left out  borrow                  X.SIM 0 %\n" in done.stdout
 
 
 @pytest.mark.parametrize(

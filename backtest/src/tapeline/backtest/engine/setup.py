@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tapeline.backtest.assumed import assumed
 from tapeline.backtest.run_tables import Assumption
 from tapeline.contracts.config import (
     Account,
@@ -227,43 +228,12 @@ class Setup:
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the simulator takes for granted, in words."""
-        costs = self.costs
-        return (
-            Assumption(
-                name="fills",
-                value="first later tick",
-                meaning="a market order fills whole at the first tick behind the bar that decided",
-            ),
-            Assumption(
-                name="taker fee",
-                value=f"{costs.taker_fee_rate:f}",
-                meaning="of the value of every fill",
-                is_on=costs.taker_fee_rate != 0,
-            ),
-            Assumption(
-                name="half spread",
-                value=f"{costs.half_spread_rate:f}",
-                meaning="of the price, paid by every taker",
-                is_on=costs.half_spread_rate != 0,
-            ),
-            Assumption(
-                name="participation",
-                value=f"{costs.participation_max:f}",
-                meaning="largest share of a tick's size that an order takes; 0 is no limit",
-                is_on=costs.participation_max != 0,
-            ),
-            Assumption(
-                name="borrow and funding",
-                value="0",
-                meaning="short positions cost nothing to hold",
-            ),
-            Assumption(
-                name="latency",
-                value=f"{costs.latency_ns} ns",
-                meaning="from the decision to the venue",
-                is_on=costs.latency_ns != 0,
-            ),
+        fills = Assumption(
+            name="fills",
+            value="first later tick",
+            meaning="an order meets the first tick behind the bar that decided",
         )
+        return (fills, *assumed(self.records()))
 
 
 def _values(costs: Costs) -> tuple[Any, ...]:

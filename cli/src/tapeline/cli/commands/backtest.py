@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tapeline.cli import assumed
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.home import home
 from tapeline.cli.playing_progress import Shown
@@ -189,6 +190,8 @@ def _play_whole(given: dict[str, Any], *, is_json: bool) -> None:
         print_json(facts)
     else:
         show(facts, out)
+        for line in assumed.lines(found.tables.description.assumptions):
+            out.print(line, markup=False, highlight=False)
 
 
 def listed(text: str) -> tuple[str, ...]:

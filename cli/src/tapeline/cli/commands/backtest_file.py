@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tapeline.cli import assumed
 from tapeline.cli.commands.options import print_line
 from tapeline.cli.home import home
 from tapeline.cli.screen import console
@@ -129,9 +130,8 @@ def _show(outcome: Outcome, source: Source, command: str, *, is_json: bool) -> N
     )
     for warning in outcome.warnings:
         out.print(f"  ! {warning}", markup=False, style="yellow")
-    for assumption in outcome.setup.assumptions():
-        if assumption.is_on:
-            out.print(f"  assumed: {assumption.name} {assumption.value}: {assumption.meaning}")
+    for line in assumed.lines(outcome.setup.assumptions()):
+        out.print(line, markup=False, highlight=False)
     out.print(f"  digest {facts['digest']}")
     out.print(f"  saved in {facts['folder']}")
 
