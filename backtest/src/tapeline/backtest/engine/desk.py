@@ -57,8 +57,14 @@ class Said:
 class Desk:
     """Risk and execution of one account, and what they have said."""
 
-    def __init__(self, setup: Setup, start_ns: int) -> None:
-        """Both know the configuration from `start_ns` on, before any data."""
+    def __init__(self, setup: Setup, start_ns: int, *, is_short_cut: bool = False) -> None:
+        """Both know the configuration from `start_ns` on, before any data.
+
+        `is_short_cut`: the state that execution's own words have led to while it found them is
+        taken over where it must be the one that evolving over them once more comes to.
+        """
+        self._is_short_cut = is_short_cut
+        self._eats_sizes = bool(setup.costs.participation_max)
         self._instrument_id = setup.instrument_id
         self._risk_context = _context(setup, "risk")
         self._risk = RiskCore(self._risk_context)
@@ -124,8 +130,14 @@ class Desk:
         event = BulkInput(
             record=trade, topic=topics.TICKS, partition=0, offset=offset, session_ns=session_ns
         )
-        self._step_execution(event)
-        self._execution_timer(session_ns)
+        if not self._is_short_cut or self._eats_sizes or not self.is_open:
+            self._step_execution(event)
+        else:
+            self._fill(event)
+        # Housekeeping waits for the next decision; what the venue is due for does not.
+        due_ns = self._execution_state.paper.due_ns
+        if due_ns is not None and due_ns <= session_ns:
+            self._execution_timer(session_ns)
 
     def _execution_timer(self, session_ns: int) -> None:
         """Fires execution's timer where it is due: its clock moves with ticks and decisions."""
@@ -193,13 +205,24 @@ class Desk:
             session_ns=session_ns,
             verdict=seal_verdict(sealed, self._ring),
         )
-        if event.verdict or admission.is_answered(self._execution_state, sealed):
+        is_new = not event.verdict and not admission.is_answered(self._execution_state, sealed)
+        if not self._is_short_cut or not is_new:
             self._step_execution(event)
             return
-        # A new approval that verifies is evolved over first thing in its talk: the state that this
-        # ends in is the one that `evolve` comes to.
+        # A new approval that verifies is evolved over first thing.
         talk = self._execution.talk(self._execution_state, event)
         self._execution_state = talk.state
+        self._hear(talk.outputs, event)
+
+    def _fill(self, event: Input) -> None:
+        """A tick while an order is open: where all of them end in it, and no size of it is used up,
+        it does not matter whether the tick or what it did is evolved over first."""
+        before = self._execution_state
+        talk = self._execution.talk(before, event)
+        if self._instrument_id in talk.state.paper.by_instrument:
+            self._step_execution(event)
+            return
+        self._execution_state = self._execution.evolve(talk.state, event)
         self._hear(talk.outputs, event)
 
     def _tell_risk(self, output: Output, cause: Input) -> None:

@@ -90,8 +90,8 @@ def run_market(
     """Runs over columns in memory. Losses that may stop the trading are watched event by event."""
     begin_s = monotonic_s()
     watch = strategy.watch_of(setup)
-    desk = Desk(setup, int(market.ts_ns[0]) - 1)
     kind = ScalarRun if is_scalar or setup.has_stops else FastRun
+    desk = Desk(setup, int(market.ts_ns[0]) - 1, is_short_cut=kind is FastRun)
     with _undisturbed():
         kind(setup, watch, market, desk).run()
     return Outcome(

@@ -34,7 +34,7 @@ from fastavro.schema import (
 
 from tapeline.contracts.finite import NotFinite
 from tapeline.contracts.registry import RECORDS, SCHEMAS
-from tapeline.runtime.encoder import Write, writer_of
+from tapeline.runtime.encoder import Write, digest_writer_of, writer_of
 from tapeline.runtime.evolution import hazard, incompatibility
 
 MARKER: Final = b"\xc3\x01"
@@ -97,6 +97,8 @@ class Schema:
     max_bytes: int
     write: Write
     """the Avro body of a record"""
+    write_digested: Write
+    """the same, authentication codes blanked"""
 
 
 def _read_decimal(data: bytes, writer: Any = None, reader: Any = None) -> Decimal:
@@ -127,14 +129,19 @@ def schema_of(name: str) -> Schema:
     source = SCHEMAS[name]
     limit = {SNAPSHOT: SNAPSHOT_MAX_BYTES, DENIAL: DENIAL_MAX_BYTES}.get(name, MAX_BYTES)
     parsed = fastavro.parse_schema(source)
-    return Schema(name, RECORDS[name], parsed, _header(source), limit, writer_of(parsed))
+    plain, digested = writer_of(parsed), digest_writer_of(parsed)
+    return Schema(name, RECORDS[name], parsed, _header(source), limit, plain, digested)
 
 
 def encode_body(record: Any) -> bytes:
     """The Avro body of a record, without marker and fingerprint."""
     schema = schema_of(record.AVRO)
+    return _written(record, schema, schema.write)
+
+
+def _written(record: Any, schema: Schema, write: Write) -> bytes:
     try:
-        body = schema.write(record)
+        body = write(record)
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError) as error:
         raise EncodeError(f"{record.AVRO}: {error}") from error
     if len(body) + HEADER_BYTES > schema.max_bytes:
@@ -151,8 +158,10 @@ def digest_body(record: Any, body: bytes | None = None) -> bytes:
     """The bytes that digests are taken over: the body with authentication codes blanked. `body` is
     the record's own, where it is known."""
     without_mac = getattr(record, "without_mac", None)
-    blank = record if without_mac is None else without_mac()
-    return encode_body(blank) if body is None or blank is not record else body
+    if body is not None and (without_mac is None or without_mac() is record):
+        return body
+    schema = schema_of(record.AVRO)
+    return _written(record, schema, schema.write_digested)
 
 
 class Decoder:

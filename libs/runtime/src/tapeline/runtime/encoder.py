@@ -27,12 +27,35 @@ _SHORT_END: Final = 64
 _SHORT: Final = tuple(bytes([2 * length]) for length in range(_SHORT_END))
 """Lengths that take one byte."""
 _DOUBLE: Final = struct.Struct("<d")
+_EMPTY: Final = "empty"
+_INNER: Final = ("items", "values", "type")
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
 
 
 def writer_of(schema: Any) -> Write:
     """The function that writes the body of a record of a parsed schema, with all types inside."""
     return _writer(schema, {}, "")
+
+
+def digest_writer_of(schema: Any) -> Write:
+    """The same with fields that are outside digests left empty: what `without_mac` would encode,
+    without the copies."""
+    return _writer(_blanked(schema), {}, "")
+
+
+def _blanked(schema: Any) -> Any:
+    """The schema with the type of such fields changed to one that is always written empty."""
+    if isinstance(schema, list):
+        return [_blanked(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "record":
+        fields = [
+            {**field, "type": _EMPTY if field.get("outside_digest") else _blanked(field["type"])}
+            for field in schema["fields"]
+        ]
+        return {**schema, "fields": fields}
+    return {name: _blanked(part) if name in _INNER else part for name, part in schema.items()}
 
 
 def _writer(schema: Any, known: dict[str, Write], what: str) -> Write:
@@ -45,6 +68,8 @@ def _writer(schema: Any, known: dict[str, Write], what: str) -> Write:
     match schema["type"]:
         case "record":
             found = _record(schema, known)
+            if what and not _has_map(schema):
+                found = _remembering(found)
         case "enum":
             found = _enum(schema["symbols"])
         case "array":
@@ -75,6 +100,33 @@ def _record(schema: Mapping[str, Any], known: dict[str, Write]) -> Write:
         return b"".join([one(value) for one, value in pairs])
 
     return write
+
+
+def _remembering(write: Write) -> Write:
+    """An order goes from record to record as it is: its bytes are made once. Records are frozen, so
+    the same one has the same bytes; those that hold a map could be changed, and are not kept."""
+    last: tuple[Any, bytes] = (None, b"")
+
+    def again(record: Any) -> bytes:
+        nonlocal last
+        known, body = last
+        if known is not record:
+            body = write(record)
+            last = (record, body)
+        return body
+
+    return again
+
+
+def _has_map(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_has_map, schema))
+    if not isinstance(schema, dict):
+        return False
+    inner = [schema.get(name) for name in _INNER] + [
+        field["type"] for field in schema.get("fields", ())
+    ]
+    return schema.get("type") == "map" or any(map(_has_map, inner))
 
 
 def _nullable(inner: Write) -> Write:
@@ -135,6 +187,8 @@ def _map(inner: Write) -> Write:
 
 
 def _decimal(what: str) -> Write:
+    # The same quantities, prices and limits come again and again; equal numbers have equal bytes.
+    @lru_cache(maxsize=1024, typed=True)
     def write(value: Decimal) -> bytes:
         scaled = in_range(value, what).scaleb(SCALE, _SCALED)
         number = int(scaled)
@@ -162,6 +216,11 @@ def _string(value: str) -> bytes:
 def _bytes(value: bytes) -> bytes:
     size = len(value)
     return (_SHORT[size] if size < _SHORT_END else _long(size)) + value
+
+
+def _empty(_value: Any) -> bytes:
+    """An empty text, or no bytes."""
+    return _END
 
 
 def _boolean(value: bool) -> bytes:
@@ -193,4 +252,5 @@ _PRIMITIVES: Final[dict[str, Callable[[str], Write]]] = {
     "int": _plain(_long),
     "boolean": _plain(_boolean),
     "double": _double,
+    _EMPTY: lambda _what: _empty,
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha1
 from typing import Final
 from uuid import UUID
 
 NAMESPACE: Final = UUID("5b0c3c0e-6f5d-5a67-9a39-7f7c1b6d4a11")
 _NAMESPACE: Final = NAMESPACE.bytes
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The digit that holds the variant, by that of the digest."""
 
 
 def derive_id(run_id: str, instance: str, cause_id: str, kind: str, index: int = 0) -> str:
@@ -16,8 +19,16 @@ def derive_id(run_id: str, instance: str, cause_id: str, kind: str, index: int =
     `instance` is a trigger, a group, or service/shard. The parts are length-prefixed, so that no
     two different lists of parts give the same text.
     """
-    parts = (run_id, instance, cause_id, kind, str(index))
-    return _uuid5("".join([f"{len(part)}:{part}" for part in parts]))
+    number = str(index)
+    return _uuid5(
+        f"{_origin(run_id, instance)}{len(cause_id)}:{cause_id}{len(kind)}:{kind}"
+        f"{len(number)}:{number}"
+    )
+
+
+@lru_cache(maxsize=256)
+def _origin(run_id: str, instance: str) -> str:
+    return f"{len(run_id)}:{run_id}{len(instance)}:{instance}"
 
 
 def content_id(content_key: str) -> str:
@@ -27,7 +38,7 @@ def content_id(content_key: str) -> str:
 
 def _uuid5(name: str) -> str:
     """str(uuid.uuid5(NAMESPACE, name)), without the objects in between (RFC 9562, 5.5)."""
-    digest = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()
-    version, variant = 0x50 | digest[6] & 0x0F, 0x80 | digest[8] & 0x3F
-    text = digest[:6].hex() + f"{version:02x}{digest[7]:02x}{variant:02x}" + digest[9:16].hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return (
+        f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANTS[text[16]]}{text[17:20]}-{text[20:32]}"
+    )
