@@ -15,9 +15,10 @@ from tapeline.backtest.report.analysis import analyse
 from tapeline.backtest.report.catalogue import FIGURES
 from tapeline.backtest.report.charts import INSTRUMENTS_MAX, Chart, charts_of
 from tapeline.backtest.report.document import document
+from tapeline.backtest.report.figure import Figure, Unit
 from tapeline.backtest.report.page import page_of
 from tapeline.backtest.report.thinning import POINTS_MAX, kept
-from tapeline.backtest.report.wording import days, money, share
+from tapeline.backtest.report.wording import days, money, share, shown
 from tapeline.backtest.run_folders import NoSuchRun, delete_run, folder_of, kept_runs
 
 PAGE = page_of(analyse(crossover()))
@@ -124,7 +125,7 @@ def test_the_same_run_gives_the_same_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "wanted"),
+    ("text", "wanted"),
     [
         (share(-0.0445), "-4.45 %"),
         (share(0.0), "0.00 %"),
@@ -132,14 +133,17 @@ def test_the_same_run_gives_the_same_page() -> None:
         (money(1234.5), "1,234.50"),
         (money(0.00125), "0.0013"),
         (money(3e-11), "0.00"),
+        (shown(Figure(-0.0001, Unit.NUMBER)), "-0.0001"),
+        (shown(Figure(-1e-9, Unit.NUMBER)), "0.00"),
+        (shown(Figure(None, Unit.NUMBER, "why")), "–"),
         (days(1.67), "1.7 days"),
         (days(0.25), "6.0 hours"),
         (days(0.01), "14.4 minutes"),
         (days(0.0001), "8.6 seconds"),
     ],
 )
-def test_figures_are_worded(shown: str, wanted: str) -> None:
-    assert shown == wanted
+def test_figures_are_worded(text: str, wanted: str) -> None:
+    assert text == wanted
 
 
 def test_runs_are_found_by_folder_id_and_beginning(tmp_path: Path) -> None:

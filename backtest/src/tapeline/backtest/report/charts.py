@@ -59,8 +59,9 @@ def worth_chart(worth: Worth, analysis: Analysis) -> Chart:
     data = [line("worth", worth.times_ns[equity], worth.equity[equity], "--line1")]
     notes: tuple[str, ...] = ()
     if analysis.benchmark is not None and analysis.daily is not None:
-        ends = (analysis.daily.days + 1) * DAY_NS
-        held = worth.start * analysis.benchmark.growth
+        # Bought when the run began.
+        ends = np.append(worth.times_ns[:1], (analysis.daily.days + 1) * DAY_NS)
+        held = worth.start * np.append(1.0, analysis.benchmark.growth)
         places = kept(held)
         beside = line(analysis.benchmark.name, ends[places], held[places], "--muted", dash="dot")
         if np.ptp(held) > DWARFED * max(float(np.ptp(worth.equity)), 1e-9 * worth.start):

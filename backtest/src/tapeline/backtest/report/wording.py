@@ -22,7 +22,7 @@ def shown(figure: Figure) -> str:
         case Unit.COUNT:
             return f"{value:,.0f}"
         case Unit.NUMBER:
-            return f"{value:,.2f}"
+            return plain(value)
 
 
 def signed(figure: Figure) -> str:
@@ -43,9 +43,14 @@ def share(value: float) -> str:
 
 def money(value: float) -> str:
     """1,234.50; small amounts with the digits that show them."""
-    if value and abs(value) < 0.005:
-        return "0.00" if abs(value) < 1e-6 else f"{value:.2g}"
-    return f"{value:,.2f}"
+    return plain(value)
+
+
+def plain(value: float) -> str:
+    """1.23; small ones with the digits that show them, and no zero with a sign."""
+    if abs(value) >= 0.005:
+        return f"{value:,.2f}"
+    return "0.00" if abs(value) < 1e-6 else f"{value:.2g}"
 
 
 def days(value: float) -> str:
