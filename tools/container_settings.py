@@ -31,7 +31,7 @@ SETTINGS: Mapping[str, type[ServiceSettings]] = {
     "tapeline.market_data": MarketDataSettings,
     "tapeline.risk": RiskSettings,
 }
-WITHOUT_SETTINGS = ("tapeline.agents.model_server",)
+WITHOUT_SETTINGS = ("tapeline.agents.model_server", "tapeline.cli")
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "tapeline.audit": ("DATABASE_URL", "TAPELINE_KEYS_DIR", "TAPELINE_AUDIT_ANCHORS_DIR"),
     "tapeline.execution": ("TAPELINE_SHARDS", "TAPELINE_KEYS_DIR"),

@@ -21,6 +21,7 @@ from tapeline.cli.commands import (
     play,
     reports,
     runs,
+    sweep,
     venues,
 )
 
@@ -48,6 +49,7 @@ for module in (
     halting,
     keys,
     runs,
+    sweep,
     parity,
     lookahead,
     venues,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from tapeline.cli.home import home
 from tapeline.cli.overrides import pairs, with_groups, with_parameters, with_settings
 from tapeline.cli.plan import intervals_of
 from tapeline.cli.runs import Run, RunStore
-from tapeline.cli.sources import PRESETS
+from tapeline.cli.sources import DATA_VARIABLE, PRESETS
+from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind, TradingGroup
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import content_id
@@ -99,33 +101,62 @@ def moment_ns(text: str, default: int) -> int:
     return round(moment.timestamp() * 1_000_000) * 1_000
 
 
-def played_preset(name: str, asked: Asked, on_slice: OnSlice) -> PacedRun:
-    """Plays the data of a preset, or of a configuration file, in this process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Something that can be played."""
+
+    setup: Setup
+    slices: AsyncIterable[MarketSlice]
+    width_ns: int
+    facts: Facts
+    data: str
+    """what the slices are made of: the same text, the same slices"""
+
+    @property
+    def records(self) -> list[Any]:
+        """The configuration."""
+        return [known.record for known in self.setup.config]
+
+
+def preset_source(name: str, asked: Asked) -> Source:
+    """The data of a preset, or of a configuration file."""
     if asked.llm == RECORDED:
         raise BadBacktest("A preset has no recorded answers.", "Leave out --llm recorded.")
     path = PRESETS / f"{name}.toml"
     configuration = load_configuration(path if path.is_file() else Path(name))
+    settings = configuration.settings
     records = asked.changed(configuration.records)
-    run_id = asked.run_id or f"backtest-{_identity(configuration.settings, records, asked)}"
+    run_id = asked.run_id or f"backtest-{_identity(settings, records, asked)}"
     feed = feed_settings(configuration, asked)
-    partitions = int(configuration.settings.get("instrument_partitions", 1))
-    with models(records) as outside:
-        setup = Setup(
-            run_id=run_id,
-            config=known_of(run_id, records),
-            intervals_ns=feed.intervals_ns(),
-            shards=tuple(range(int(configuration.settings.get("shards", 1)))),
-            instrument_partitions=partitions,
-            feed=feed.feed,
-            outside=outside,
-        )
-        facts = Facts(
-            title=str(configuration.settings.get("title", configuration.name)),
-            source=f"preset {name}",
-            parameters=asked.overrides(),
-        )
-        slices = FeedSlices(feed, run_id, partitions, asked.choice())
-        return asyncio.run(run_paced(setup, slices, facts, on_slice))
+    partitions = int(settings.get("instrument_partitions", 1))
+    setup = Setup(
+        run_id=run_id,
+        config=known_of(run_id, records),
+        intervals_ns=feed.intervals_ns(),
+        shards=tuple(range(int(settings.get("shards", 1)))),
+        instrument_partitions=partitions,
+        feed=feed.feed,
+    )
+    facts = Facts(
+        title=str(settings.get("title", configuration.name)),
+        source=f"preset {name}",
+        parameters=asked.overrides(),
+    )
+    return Source(
+        setup=setup,
+        slices=FeedSlices(feed, run_id, partitions, asked.choice()),
+        width_ns=feed.slice_ns(),
+        facts=facts,
+        data=f"{feed.model_dump_json()} {os.environ.get(DATA_VARIABLE, '')}",
+    )
+
+
+def played_preset(name: str, asked: Asked, on_slice: OnSlice) -> PacedRun:
+    """Plays the data of a preset, or of a configuration file, in this process."""
+    source = preset_source(name, asked)
+    with models(source.records) as outside:
+        setup = replace(source.setup, outside=outside)
+        return asyncio.run(run_paced(setup, source.slices, source.facts, on_slice))
 
 
 def feed_settings(configuration: Configuration, asked: Asked) -> Any:
@@ -151,48 +182,47 @@ def pulled(name: str, on_pulled: OnPulled) -> tuple[Run, Tape]:
     return run, tape
 
 
-def played_run(name: str, asked: Asked, on_slice: OnSlice, on_pulled: OnPulled) -> PacedRun:
-    """Plays the market data of a recorded run, from its tape."""
+def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
+    """The market data of a recorded run, from its tape."""
     run, tape = pulled(name, on_pulled)
     configuration = load_configuration(RunStore(home()).folder(run.name) / CONFIGURATION)
     recorded = RecordedRun(tape)
     known = recorded.known()
     records = asked.changed([item.record for item in known])
     feed = feed_settings(configuration, asked)
-    run_id = asked.run_id or f"backtest-{_identity({'run': run.name}, records, asked)}"
-    with answers(asked, records, recorded) as outside:
-        setup = Setup(
-            run_id=run_id,
-            config=tuple(
-                Known(record=record, event_id=item.event_id)
-                for record, item in zip(records, known, strict=True)
-            ),
-            intervals_ns=feed.intervals_ns(),
-            shards=run.shards,
-            instrument_partitions=run.instrument_partitions,
-            feed=run.feed,
-            outside=outside,
-        )
-        facts = Facts(
-            title=run.source,
-            source=f"run {run.name}",
-            parameters=asked.overrides(),
-            warnings=recorded.warnings(),
-        )
-        slices = TopicSlices(tape, feed.slice_ns(), asked.choice())
-        return asyncio.run(run_paced(setup, slices, facts, on_slice))
+    setup = Setup(
+        run_id=asked.run_id or f"backtest-{_identity({'run': run.name}, records, asked)}",
+        config=tuple(
+            Known(record=record, event_id=item.event_id)
+            for record, item in zip(records, known, strict=True)
+        ),
+        intervals_ns=feed.intervals_ns(),
+        shards=run.shards,
+        instrument_partitions=run.instrument_partitions,
+        feed=run.feed,
+        outside={} if asked.llm == OFFLINE else recorded.outside(records),
+    )
+    facts = Facts(
+        title=run.source,
+        source=f"run {run.name}",
+        parameters=asked.overrides(),
+        warnings=recorded.warnings(),
+    )
+    return Source(
+        setup=setup,
+        slices=TopicSlices(tape, feed.slice_ns(), asked.choice()),
+        width_ns=feed.slice_ns(),
+        facts=facts,
+        data=f"run {run.name} {run.started_ns} {tape.end((topics.TICKS, 0))}",
+    )
 
 
-@contextmanager
-def answers(
-    asked: Asked, records: Sequence[Any], recorded: RecordedRun
-) -> Iterator[Mapping[str, Any]]:
-    """Where the groups of language models have their answers from, in a run played again."""
-    if asked.llm != OFFLINE:
-        yield recorded.outside(records)
-        return
-    with models(records) as found:
-        yield found
+def played_run(name: str, asked: Asked, on_slice: OnSlice, on_pulled: OnPulled) -> PacedRun:
+    """Plays the market data of a recorded run, from its tape."""
+    source = run_source(name, asked, on_pulled)
+    with models(source.records if asked.llm == OFFLINE else ()) as outside:
+        setup = replace(source.setup, outside=outside or source.setup.outside)
+        return asyncio.run(run_paced(setup, source.slices, source.facts, on_slice))
 
 
 @contextmanager

@@ -44,7 +44,11 @@ class Shown:
         """Trials of a sweep that have ended."""
         self._update("trials", f"of {total}", done, total)
 
+    def on_downloaded(self, rows: int, done_ms: int, total_ms: int) -> None:
+        """History that has come."""
+        self._update("downloading", f"ms, {rows:,} rows", done_ms, total_ms)
+
     def _update(self, name: str, unit: str, done: int, total: int | None) -> None:
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total, unit=unit)
-        self._progress.update(self._tasks[name], completed=done, total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total, unit=unit)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
+from tapeline.backtest.paced.windows import windowed
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.market import MacroReading, Quote, Trade
@@ -50,40 +51,10 @@ class TopicSlices:
     choice: Choice = ALL
 
     async def __aiter__(self) -> AsyncIterator[MarketSlice]:
-        """The slices, numbered from 1; raises TapeHole where the tape has none."""
-        number = 0
-        end_ns, is_final = 0, False
-        for part in self._cut():
-            if part.end_ns <= self.choice.start_ns:
-                continue
-            if part.end_ns - self.width_ns >= self.choice.end_ns:
-                break
-            number += 1
-            end_ns, is_final = part.end_ns, part.is_final
-            yield self._chosen(part, number)
-        if not number:
-            raise TapeHole(
-                "The tape has nothing of this time range.",
-                "Choose another range with --from and --to.",
-            )
-        if not is_final:
-            # What comes back from execution in the last slice is taken in by an empty one.
-            yield MarketSlice(
-                number=number + 1, end_ns=end_ns + self.width_ns, is_final=True, ticks={}
-            )
-
-    def _chosen(self, part: Gathering, number: int) -> MarketSlice:
-        is_played = self.choice.is_played
-        return MarketSlice(
-            number=number,
-            end_ns=part.end_ns,
-            is_final=part.is_final,
-            ticks={
-                place: [tick for tick in ticks if is_played(tick.ts_event_ns, tick.instrument_id)]
-                for place, ticks in part.ticks.items()
-            },
-            macro=[item for item in part.macro if is_played(item.record.ts_event_ns)],
-        )
+        """The slices, numbered from 1; raises NothingThere and what the tape raises."""
+        parts = (_market_slice(part) for part in self._cut())
+        for part in windowed(parts, self.choice, self.width_ns):
+            yield part
 
     def _cut(self) -> Iterator[Gathering]:
         places = [
@@ -164,6 +135,16 @@ class TopicSlices:
             for event in intake.inputs_of(place[0], raws):
                 if not isinstance(event.record, Undecodable):  # in quarantine
                     yield event
+
+
+def _market_slice(part: Gathering) -> MarketSlice:
+    return MarketSlice(
+        number=part.number,
+        end_ns=part.end_ns,
+        is_final=part.is_final,
+        ticks=part.ticks,
+        macro=part.macro,
+    )
 
 
 def _mark_of(record: Watermark) -> Mark:

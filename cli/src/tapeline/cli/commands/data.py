@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from tapeline.cli.commands.download import download
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.configuration import duration_ns
 from tapeline.cli.screen import console
@@ -27,8 +28,9 @@ class BadMapping(Failure):
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    data = typer.Typer(no_args_is_help=True, help="Market data: check it before a run.")
+    data = typer.Typer(no_args_is_help=True, help="Market data: get it, and check it before a run.")
     data.command("check")(check)
+    data.command("download")(download)
     app.add_typer(data, name="data")
 
 

@@ -147,7 +147,7 @@ class CcxtFeed:
         self.name = options.exchange
         self._options = options
         self._pause = pause
-        self._exchange = _make_exchange(options)
+        self._exchange = make_exchange(options)
         self._uses_stream = self._chosen_transport()
         self._queue: asyncio.Queue[RawRecord] = asyncio.Queue(QUEUE_MAX)
         self._stopped_until_s = 0.0
@@ -208,7 +208,7 @@ class CcxtFeed:
             finally:
                 # Also when the connection broke: what came before is not lost.
                 fresh = _behind(self._exchange.trades.get(symbol) or (), last)
-                trades = [_trade(item, instrument_id) for item in fresh]
+                trades = [trade_of(item, instrument_id) for item in fresh]
                 last = fresh[-1] if fresh else last
                 if watch.has_reconnected(self._exchange.clients):
                     tape.break_off()
@@ -234,7 +234,7 @@ class CcxtFeed:
             since_ms = tape.newest_ns // MILLISECOND_NS
         await self._obey()
         raw = await self._exchange.fetch_trades(symbol, since_ms, CATCH_UP_LIMIT)
-        return [_trade(item, instrument_id) for item in raw]
+        return [trade_of(item, instrument_id) for item in raw]
 
     # ---- quotes
 
@@ -363,7 +363,8 @@ class _Done(Exception):
     """Ends a repetition."""
 
 
-def _make_exchange(options: CcxtOptions) -> Any:
+def make_exchange(options: CcxtOptions) -> Any:
+    """ccxt's client of the exchange, rate limiter on; raises FeedError for an unknown one."""
     try:
         library = importlib.import_module("ccxt.pro")
         cls = getattr(library, options.exchange, None)
@@ -402,7 +403,8 @@ def _behind(cache: Sequence[Any], last: Any) -> list[Any]:
     return fresh[::-1]
 
 
-def _trade(item: Mapping[str, Any], instrument_id: str) -> RawTrade:
+def trade_of(item: Mapping[str, Any], instrument_id: str) -> RawTrade:
+    """A trade as ccxt gives it; raises what is raised where it is none."""
     return RawTrade(
         instrument_id=instrument_id,
         price=float(item["price"]),

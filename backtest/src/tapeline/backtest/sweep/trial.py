@@ -1,0 +1,147 @@
+"""One trial: a point of the space played on one window, and its figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tapeline.agents.plugins import BadConfig
+from tapeline.backtest.paced.run import Facts, run_paced
+from tapeline.backtest.paced.setup import Choice, Known, Setup
+from tapeline.backtest.report.growth import daily_returns, worth_of
+from tapeline.backtest.report.performance import performance
+from tapeline.backtest.run_tables import RunTables
+from tapeline.backtest.sweep.folds import Window
+from tapeline.backtest.sweep.space import Point
+from tapeline.backtest.tape.slice_tape import SliceTape
+
+FIGURES: Final = ("total_return", "sharpe", "sortino", "calmar", "max_drawdown", "volatility")
+OBJECTIVES: Final = ("total_return", "sharpe", "sortino", "calmar")
+Change = Callable[[Sequence[Any], Mapping[str, str]], tuple[Any, ...]]
+"""Configuration records with parameters -> the records with them."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be played."""
+
+    fold: int
+    part: str
+    """in (in-sample) or out (out-of-sample)"""
+    number: int
+    """of the point within the fold, from 0"""
+    point: Point
+    start_ns: int
+    end_ns: int
+
+    @property
+    def key(self) -> str:
+        """What a result is found by again."""
+        values = ",".join(f"{name}={self.point[name]}" for name in sorted(self.point))
+        return f"{self.fold}/{self.part}/{values}"
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it; a figure that is not defined is null."""
+
+    key: str
+    fold: int
+    part: str
+    number: int
+    point: Point
+    figures: dict[str, float | None]
+    orders: int
+    fills: int
+    fees: str
+    final_equity: str
+    digest: str
+    seconds: float
+    rows: int
+    """records of the market that were played"""
+    refused: str = ""
+    """why the configuration of this point cannot be put to work; then it has no figures"""
+
+
+@dataclass(slots=True)
+class Player:
+    """Plays trials over one tape; each process has its own, and maps the same memory."""
+
+    setup: Setup
+    folder: Path
+    """of the slices"""
+    width_ns: int
+    change: Change
+    instruments: frozenset[str] = frozenset()
+    _tape: SliceTape | None = field(default=None, init=False)
+
+    def whole(self) -> Window:
+        """All the time that the tape covers."""
+        tape = self._opened()
+        return Window(tape.start_ns, tape.end_ns)
+
+    def play(self, trial: Trial) -> Result:
+        """One trial."""
+        records = self.change([known.record for known in self.setup.config], trial.point)
+        config = tuple(
+            Known(record=record, event_id=known.event_id)
+            for record, known in zip(records, self.setup.config, strict=True)
+        )
+        choice = Choice(start_ns=trial.start_ns, end_ns=trial.end_ns, instruments=self.instruments)
+        slices = self._opened().played(choice)
+        try:
+            run = asyncio.run(run_paced(replace(self.setup, config=config), slices, Facts()))
+        except BadConfig as error:
+            return refused(trial, error.cause)
+        described = run.tables.description
+        return Result(
+            key=trial.key,
+            fold=trial.fold,
+            part=trial.part,
+            number=trial.number,
+            point=trial.point,
+            figures=figures_of(run.tables),
+            orders=described.orders,
+            fills=described.fills,
+            fees=described.fees,
+            final_equity=described.final_equity,
+            digest=described.digest,
+            seconds=described.engine_seconds + described.load_seconds,
+            rows=described.events,
+        )
+
+    def _opened(self) -> SliceTape:
+        if self._tape is None:
+            self._tape = SliceTape(self.folder, self.width_ns)
+        return self._tape
+
+
+def refused(trial: Trial, why: str) -> Result:
+    """The result of a point that makes no configuration, such as a fast average above the slow."""
+    return Result(
+        key=trial.key,
+        fold=trial.fold,
+        part=trial.part,
+        number=trial.number,
+        point=trial.point,
+        figures=dict.fromkeys(FIGURES),
+        orders=0,
+        fills=0,
+        fees="0",
+        final_equity="0",
+        digest="",
+        seconds=0.0,
+        rows=0,
+        refused=why,
+    )
+
+
+def figures_of(run: RunTables) -> dict[str, float | None]:
+    """The figures of the report, by name."""
+    worth = worth_of(run)
+    daily = None if worth is None else daily_returns(run, worth)
+    found = performance(worth, daily)
+    return {name: found[name].value for name in FIGURES}

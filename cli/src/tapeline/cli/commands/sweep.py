@@ -1,0 +1,198 @@
+"""`tapeline sweep`: many backtests over the same data with other parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tapeline.cli.commands.backtest import (
+    End,
+    FeedOptions,
+    Groups,
+    Instruments,
+    Llm,
+    NothingToPlay,
+    Preset,
+    RunToRepeat,
+    Settings,
+    Start,
+    listed,
+)
+from tapeline.cli.commands.options import AsJson, print_json
+from tapeline.cli.playing_progress import Shown
+from tapeline.cli.screen import console
+
+if TYPE_CHECKING:
+    from tapeline.cli.backtests import Asked, Source
+
+Axes = Annotated[
+    list[str],
+    typer.Option(
+        "--param",
+        help="NAME.PARAMETER=5,10,20 or 5..20/5; a field of a record is TABLE.ID.FIELD.",
+    ),
+]
+Method = Annotated[
+    str, typer.Option("--method", help="grid, random, or bayes (Optuna's TPE proposes).")
+]
+Trials = Annotated[int, typer.Option("--trials", help="Points of each fold; a grid has its own.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of random and bayes: the same, the same.")]
+Objective = Annotated[
+    str, typer.Option("--objective", help="sharpe, sortino, calmar or total_return.")
+]
+Folds = Annotated[int, typer.Option("--folds", help="Walk-forward: choose and judge so often.")]
+Share = Annotated[float, typer.Option("--out-of-sample", help="Share of the time kept back.")]
+Anchored = Annotated[
+    bool, typer.Option("--anchored", help="Walk-forward: in-sample always begins at the start.")
+]
+Workers = Annotated[int, typer.Option("--workers", help="Processes; 0: one a processor.")]
+Part = Annotated[str, typer.Option("--part", help="I/N: only these in-sample trials (cluster).")]
+Kubernetes = Annotated[
+    int, typer.Option("--kubernetes", help="Print manifests of so many Jobs, and play nothing.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    run: RunToRepeat = "",
+    preset: Preset = "",
+    axes: Axes = [],  # noqa: B006 - typer copies it
+    method: Method = "grid",
+    trials: Trials = 50,
+    seed: Seed = 1,
+    objective: Objective = "sharpe",
+    folds: Folds = 1,
+    share: Share = 0.3,
+    anchored: Anchored = False,
+    start: Start = "",
+    end: End = "",
+    instruments: Instruments = "",
+    groups: Groups = "",
+    settings: Settings = [],  # noqa: B006
+    feed_options: FeedOptions = [],  # noqa: B006
+    llm: Llm = "",
+    workers: Workers = 0,
+    part: Part = "1/1",
+    kubernetes: Kubernetes = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search parameters: choose in-sample, judge out-of-sample, and say how many were tried.
+
+    Every point is played in-sample; only the best of each fold is played on the part that it has
+    not seen. Each window starts cold: its triggers must warm up in it. Stopped at any moment, the
+    same command goes on where it was.
+    """
+    given = dict(locals())
+    from tapeline.cli import sweeps
+
+    searched = sweeps.Searched(
+        axes=tuple(axes),
+        method=method,
+        trials=trials,
+        seed=seed,
+        objective=objective,
+        folds=folds,
+        share=share,
+        is_anchored=anchored,
+        workers=workers,
+        part=part,
+    )
+    if kubernetes:
+        from tapeline.cli.sweep_jobs import manifests
+
+        typer.echo(manifests(given, kubernetes))
+        return
+    _play(given, searched, is_json=as_json)
+
+
+def _play(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
+    from tapeline.backtest.sweep.sweep import write
+    from tapeline.cli import sweeps
+
+    out = console(is_json=is_json)
+    with Shown(out) as shown:
+        asked, source = _source(given, shown)
+        with sweeps.prepared(source, asked, searched) as (found, folder):
+            sweeps.run(found, shown.on_trial)
+    table = write(found, folder)
+    summary = {**found.summary(), "results": str(table)}
+    if is_json:
+        print_json({**summary, "rows": found.table().to_dicts()})
+    else:
+        show(summary, found.table(), out)
+
+
+def _source(given: dict[str, Any], shown: Shown) -> tuple[Asked, Source]:
+    from tapeline.cli import backtests
+
+    if bool(given["run"]) == bool(given["preset"]):
+        raise NothingToPlay("Name one thing to play.", "Name a run or a preset, not both.")
+    asked = backtests.Asked(
+        start=given["start"],
+        end=given["end"],
+        instruments=listed(given["instruments"]),
+        groups=listed(given["groups"]),
+        settings=tuple(given["settings"]),
+        feed_options=tuple(given["feed_options"]),
+        llm=given["llm"] or backtests.OFFLINE,
+    )
+    if asked.llm == backtests.RECORDED:
+        raise NothingToPlay(
+            "Other parameters ask models other questions, which have no recorded answers.",
+            "Write --llm offline, or choose groups without models with --groups.",
+        )
+    if given["run"]:
+        return asked, backtests.run_source(given["run"], asked, shown.on_pulled)
+    return asked, backtests.preset_source(given["preset"], asked)
+
+
+def show(summary: dict[str, Any], results: Any, out: Console) -> None:
+    """The best trials, then each fold's choice in-sample and out-of-sample, then what to doubt."""
+    objective = summary["objective"]
+    best = results.filter(results["part"] == "in").sort(objective, descending=True, nulls_last=True)
+    columns = [name for name in best.columns if name not in ("part", "digest", "seconds")]
+    table = Table(*columns, title="best in-sample trials", box=None, pad_edge=False)
+    for row in best.select(columns).head(10).iter_rows():
+        table.add_row(*map(text_of, row))
+    out.print(table)
+    chosen = Table(
+        "fold",
+        "chosen",
+        f"{objective} in",
+        f"{objective} out",
+        "return in",
+        "return out",
+        "best by chance",
+        title="in-sample and out-of-sample",
+        box=None,
+        pad_edge=False,
+    )
+    for fold in summary["folds"]:
+        inside, outside = fold["in"] or {}, fold["out"] or {}
+        point = ", ".join(f"{name}={value}" for name, value in (fold["point"] or {}).items())
+        figures = (
+            fold["objective_in"],
+            fold["objective_out"],
+            inside.get("total_return"),
+            outside.get("total_return"),
+            fold["best_by_chance"],
+        )
+        chosen.add_row(str(fold["fold"]), point, *map(text_of, figures))
+    out.print(chosen)
+    out.print(f"{summary['trials']} trials by {summary['method']}; table in {summary['results']}")
+    for warning in summary["warnings"]:
+        out.print(f"doubt: {warning}", style="yellow")
+
+
+def text_of(value: Any) -> str:
+    """For a cell."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,149 @@
+"""Sweeps: what the options ask for, kept as slices, played in parallel, told as one table."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tapeline.backtest.paced.setup import Setup
+from tapeline.backtest.sweep.book import Book
+from tapeline.backtest.sweep.folds import folds_of
+from tapeline.backtest.sweep.search import METHODS
+from tapeline.backtest.sweep.space import Axis, Choices, number_text, parsed
+from tapeline.backtest.sweep.sweep import OnTrial, Plan, Sweep
+from tapeline.backtest.sweep.trial import OBJECTIVES, Player
+from tapeline.backtest.tape.slice_tape import keep
+from tapeline.cli import backtests
+from tapeline.cli.backtests import Asked, BadBacktest, Source
+from tapeline.cli.configuration import KINDS
+from tapeline.cli.home import home
+from tapeline.cli.overrides import with_parameters, with_settings
+
+FOLDER = "sweeps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """How a sweep searches."""
+
+    axes: tuple[str, ...]
+    method: str = "grid"
+    trials: int = 50
+    seed: int = 1
+    objective: str = "sharpe"
+    folds: int = 1
+    share: float = 0.3
+    is_anchored: bool = False
+    workers: int = 0
+    part: str = "1/1"
+
+    def checked(self) -> Searched:
+        """The same; raises BadBacktest for words that mean nothing."""
+        for name, value, known in (
+            ("--method", self.method, METHODS),
+            ("--objective", self.objective, OBJECTIVES),
+        ):
+            if value not in known:
+                raise BadBacktest(f"{name} {value!r} is unknown.", f"Use {', '.join(known)}.")
+        if self.trials < 1 or self.workers < 0:
+            raise BadBacktest("Trials and workers are counted from 1.", "Give a whole number.")
+        number, parts = self.numbered()
+        if not 1 <= number <= parts or (parts > 1 and self.method == "bayes"):
+            raise BadBacktest(
+                f"--part {self.part} is not possible with --method {self.method}.",
+                "Write I/N with I from 1 to N; a model's proposals need all results in one place.",
+            )
+        return self
+
+    def numbered(self) -> tuple[int, int]:
+        """The part as (i, n)."""
+        number, _, parts = self.part.partition("/")
+        if not (number.isdigit() and parts.isdigit()):
+            raise BadBacktest(f"--part {self.part!r} is not I/N.", "Write it like 1/4.")
+        return int(number), int(parts)
+
+
+def changed(records: Sequence[Any], point: Mapping[str, str]) -> tuple[Any, ...]:
+    """The records at a point: TABLE.ID.FIELD is a field, NAME.PARAMETER a parameter."""
+    tables = {name for name in point if name.partition(".")[0] in KINDS and name.count(".") > 1}
+    records = with_settings(records, {name: point[name] for name in point if name in tables})
+    return with_parameters(records, {name: point[name] for name in point if name not in tables})
+
+
+@contextmanager
+def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple[Sweep, Path]]:
+    """A sweep that is ready to run, and its folder; the models that it asks answer in the block."""
+    axes = parsed(searched.checked().axes)
+    with backtests.models(source.records) as outside:
+        setup = replace(source.setup, outside=outside)
+        changed(source.records, {axis.name: first_of(axis) for axis in axes})
+        slices = _kept(source, asked)
+        player = Player(
+            setup=setup,
+            folder=slices,
+            width_ns=source.width_ns,
+            change=changed,
+            instruments=frozenset(asked.instruments),
+        )
+        folds = folds_of(
+            player.whole(),
+            source.width_ns,
+            count=searched.folds,
+            share=searched.share,
+            is_anchored=searched.is_anchored,
+        )
+        plan = Plan(
+            axes=axes,
+            method=searched.method,
+            trials=searched.trials,
+            seed=searched.seed,
+            objective=searched.objective,
+            folds=folds,
+            workers=searched.workers or os.cpu_count() or 1,
+            part=searched.numbered(),
+        )
+        folder = home() / FOLDER / f"sweep-{_identity(setup, slices.name, searched)}"
+        number, parts = plan.part
+        book = Book(folder, "trials" if parts == 1 else f"trials-{number}-of-{parts}")
+        yield Sweep(plan, player, book), folder
+
+
+def first_of(axis: Axis) -> str:
+    """A value to try, so that a name that is not there is found before anything is played."""
+    return axis.values[0] if isinstance(axis, Choices) else number_text(axis.low)
+
+
+def run(sweep: Sweep, on_trial: OnTrial) -> None:
+    """Plays what is missing."""
+    sweep.on_trial = on_trial
+    sweep.run()
+
+
+def _kept(source: Source, asked: Asked) -> Path:
+    """The slices as columns, written once and shared by all sweeps of the same data."""
+    what = {"data": source.data, "from": asked.start, "to": asked.end, "width": source.width_ns}
+    what["instruments"] = sorted(asked.instruments)
+    what["partitions"] = source.setup.instrument_partitions
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    folder = home() / backtests.TAPE / "slices" / digest
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        asyncio.run(keep(source.slices, folder))
+    return folder
+
+
+def _identity(setup: Setup, slices: str, searched: Searched) -> str:
+    """Of what is searched: the same command goes on where it was interrupted."""
+    what = {
+        "records": [repr(known.record) for known in setup.config],
+        "slices": slices,
+        "searched": repr(replace(searched, workers=0, part="1/1")),
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
