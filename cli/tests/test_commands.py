@@ -51,6 +51,8 @@ COMMANDS = [
     "data",
     "report",
     "backtests",
+    "backtest",
+    "sweep",
 ]
 
 
