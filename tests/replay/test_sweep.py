@@ -27,7 +27,7 @@ from tapeline.cli.home import VARIABLE
 from tapeline.cli.overrides import BadOverride
 from tapeline.cli.sweep_jobs import manifests
 from tapeline.cli.sweeps import Searched
-from tapeline.contracts.market import Quote, TickOrigin, Trade
+from tapeline.contracts.market import AggressorSide, QualityFlag, Quote, TickOrigin, Trade
 
 DATA = ("start=2014-01-01", "end=2014-03-20")
 ASKED = Asked(feed_options=DATA, groups=("trend",))
@@ -182,29 +182,29 @@ def test_options_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
         Searched(axes=AXES, **wrong).checked()
 
 
+def tick(number: int) -> Trade | Quote:
+    """A trade with flags or without, or a quote."""
+    common: dict[str, Any] = {"instrument_id": "A.B", "feed": "f", "feed_sequence": number}
+    times: dict[str, Any] = {"ts_event_ns": number, "ts_init_ns": DAY_NS}
+    if number % 3:
+        sizes: dict[str, Any] = {"bid_size": 0.0, "ask_size": 2.0}
+        prices: dict[str, Any] = {"bid_price": 1.0 + number, "ask_price": 2.0 + number}
+        origin: Any = TickOrigin.SYNTHETIC
+        return Quote(**common, **times, **sizes, **prices, origin=origin, quality=())
+    flags = (QualityFlag.SPIKE, QualityFlag.STALE) if number % 2 else ()
+    return Trade(
+        **common,
+        **times,
+        trade_id=f"ü{number}",
+        price=1.5,
+        size=0.25,
+        side=AggressorSide.BUY,
+        origin=TickOrigin.EXCHANGE,
+        quality=flags,
+    )
+
+
 def test_slices_come_back_from_their_columns(tmp_path: Path) -> None:
-    def tick(number: int) -> Trade | Quote:
-        common: dict[str, Any] = {"instrument_id": "A.B", "feed": "f", "feed_sequence": number}
-        times: dict[str, Any] = {"ts_event_ns": number, "ts_init_ns": DAY_NS}
-        if number % 3:
-            sizes: dict[str, Any] = {"bid_size": 0.0, "ask_size": 2.0}
-            prices: dict[str, Any] = {"bid_price": 1.0 + number, "ask_price": 2.0 + number}
-            origin: Any = TickOrigin.SYNTHETIC
-            return Quote(**common, **times, **sizes, **prices, origin=origin, quality=())
-        from tapeline.contracts.market import AggressorSide, QualityFlag
-
-        flags = (QualityFlag.SPIKE, QualityFlag.STALE) if number % 2 else ()
-        return Trade(
-            **common,
-            **times,
-            trade_id=f"ü{number}",
-            price=1.5,
-            size=0.25,
-            side=AggressorSide.BUY,
-            origin=TickOrigin.EXCHANGE,
-            quality=flags,
-        )
-
     parts = [
         MarketSlice(
             number=number + 1,
