@@ -207,8 +207,9 @@ def test_a_run_waits_for_every_shard_and_group_and_expects_every_source(tmp_path
     assert sources["ticks"] == {"0": ["feed/synthetic"]}
     assert sources["decisions"] == {"0": ["group/trend", "group/committee"]}
     assert sources["fills"] == {"0": ["execution/0"]}
+    assert sources["funding-rates"] == {"0": ["feed/synthetic"]}
     # Nobody sets a pace there; without an entry a run would wait for somebody.
-    assert (sources["books"], sources["funding-rates"]) == ({"0": []}, {"0": []})
+    assert sources["books"] == {"0": []}
     assert sources["signals"] == {"0": ["triggers/bars/0", "triggers/macro/0"]}
 
 

@@ -48,7 +48,13 @@ OPTIONS = {
     "duplicate_share": "0.01",
     "disorder_share": "0.01",
 }
-PLACES = [(topics.TICKS, 0), (topics.TICKS, 1), (topics.MACRO, 0), (topics.QUARANTINE, 0)]
+PLACES = [
+    (topics.TICKS, 0),
+    (topics.TICKS, 1),
+    (topics.MACRO, 0),
+    (topics.FUNDING_RATES, 0),
+    (topics.QUARANTINE, 0),
+]
 
 
 @dataclass

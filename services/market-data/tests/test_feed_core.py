@@ -6,10 +6,11 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapeline.contracts.market import MacroReading, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.contracts.system import Quarantined, Watermark
 from tapeline.market_data.feed_core import FeedCore, Place, Resume, Sent, Slice, Slicer
 from tapeline.market_data.feeds.interface import (
+    RawFunding,
     RawMacro,
     RawQuote,
     RawRecord,
@@ -58,8 +59,8 @@ def test_slices_end_with_a_watermark_on_every_partition() -> None:
     assert [part.number for part in (first, second)] == [1, 2]
     assert [part.end_ns - START for part in (first, second)] == [MINUTE, 2 * MINUTE]
     places = [(sent.topic, sent.partition) for sent in of(first, Watermark)]
-    assert places == [("ticks", 0), ("ticks", 1), ("macro", 0)]
-    assert first.records[-3:] == tuple(of(first, Watermark))
+    assert places == [("ticks", 0), ("ticks", 1), ("macro", 0), ("funding-rates", 0)]
+    assert first.records[-4:] == tuple(of(first, Watermark))
     assert {sent.record.ts_event_ns for sent in of(first, Watermark)} == {START + MINUTE}
     assert {sent.record.source for sent in of(first, Watermark)} == {"feed/test"}
 
@@ -67,7 +68,7 @@ def test_slices_end_with_a_watermark_on_every_partition() -> None:
 def test_an_empty_slice_closes_the_run_and_is_the_final_one() -> None:
     first, second, closing = whole([trade(0), trade(MINUTE)])
     assert (closing.number, closing.end_ns) == (3, second.end_ns + MINUTE)
-    assert len(closing.records) == len(of(closing, Watermark)) == 3
+    assert len(closing.records) == len(of(closing, Watermark)) == 4
     for part in (first, second, closing):
         is_final = part is closing
         assert part.is_final == is_final
@@ -128,6 +129,31 @@ def test_macro_readings_go_to_macro_with_an_id_of_their_content() -> None:
         sent.event_id
         == slices([RawMacro(series="VIX", value=15.0, ts_event_ns=START)])[0].records[0].event_id
     )
+
+
+def test_funding_rates_go_to_their_topic_and_are_not_sent_twice() -> None:
+    rates = [
+        RawFunding(instrument_id="BTC.X", rate=0.0001, interval_ns=28_800, ts_event_ns=START),
+        RawFunding(instrument_id="BTC.X", rate=0.0001, interval_ns=28_800, ts_event_ns=START),
+        RawFunding(instrument_id="ETH.X", rate=-0.2, interval_ns=28_800, ts_event_ns=START),
+        RawFunding(instrument_id="ETH.X", rate=1.5, interval_ns=28_800, ts_event_ns=START + 1),
+        RawFunding(instrument_id="ETH.X", rate=0.1, interval_ns=0, ts_event_ns=START + 1),
+    ]
+    (part,) = slices(rates)
+    found = of(part, FundingRate)
+    assert [(one.key, one.record.rate, one.record.feed_sequence) for one in found] == [
+        ("BTC.X", 0.0001, 0),
+        ("ETH.X", -0.2, 2),
+    ]
+    assert {(one.topic, one.partition) for one in found} == {("funding-rates", 0)}
+    assert len({one.event_id for one in found}) == 2
+    assert [one.record.code for one in of(part, Quarantined)] == [
+        "DUPLICATE",
+        "OUT_OF_RANGE",
+        "OUT_OF_RANGE",
+    ]
+    resume = Resume(sequences={("funding-rates", 0): 0})
+    assert [resume.is_missing(one) for one in found] == [False, True]
 
 
 def test_what_cannot_be_read_goes_to_quarantine_as_it_came() -> None:

@@ -76,9 +76,9 @@ def paced_sources_of(run: Run, configuration: Configuration) -> dict[str, dict[s
             "0": [*(f"triggers/bars/{p}" for p in instruments), "triggers/macro/0"],
         },
         topics.DECISIONS: {str(shard): [] for shard in run.shards},
+        topics.FUNDING_RATES: {"0": [f"feed/{run.feed}"]},
         # No feed sets a pace there: what comes is taken along with the next slice.
         topics.BOOKS: {str(p): [] for p in instruments},
-        topics.FUNDING_RATES: {"0": []},
     }
     for group, account in groups_of(configuration):
         if account.shard not in run.shards:

@@ -11,6 +11,7 @@ from tapeline.contracts.market import AggressorSide, TickOrigin
 from tapeline.market_data.feeds.interface import (
     Feed,
     FeedError,
+    RawFunding,
     RawMacro,
     RawQuote,
     RawRecord,
@@ -130,6 +131,22 @@ def test_macro_readings_leave_missing_values_out(tmp_path: Path) -> None:
     readings = read(mapping)
     assert [raw.value for raw in readings if isinstance(raw, RawMacro)] == [13.76, 12.87]
     assert readings[0].ts_event_ns % 86_400_000_000_000 == 5
+
+
+def test_funding_rates_have_the_interval_that_the_mapping_says(tmp_path: Path) -> None:
+    path = written(tmp_path / "f.csv", "ts,paid\n1000,0.0001\n2000,-0.0002\n")
+    mapping = Mapping(
+        path=path,
+        kind="funding",
+        instrument_id="BTC.X",
+        time_column="ts",
+        rate_column="paid",
+        interval_ns=28_800,
+    )
+    assert read(mapping) == [
+        RawFunding(instrument_id="BTC.X", rate=0.0001, interval_ns=28_800, ts_event_ns=1000),
+        RawFunding(instrument_id="BTC.X", rate=-0.0002, interval_ns=28_800, ts_event_ns=2000),
+    ]
 
 
 def test_a_window_includes_its_start_and_excludes_its_end(tmp_path: Path) -> None:

@@ -143,6 +143,10 @@ class Chain:
             self._tell(place, macro.record, macro.event_id, "", self._source, part.end_ns)
         event_id = derive_id(self.setup.run_id, self._source, str(part.number), "Watermark")
         self._tell(place, mark, event_id, "", self._source, part.end_ns)
+        place = (topics.FUNDING_RATES, 0)
+        for funding in part.funding:
+            self._tell(place, funding.record, funding.event_id, "", self._source, part.end_ns)
+        self._tell(place, mark, event_id, "", self._source, part.end_ns)
         if part.number == 1:
             for known in self.setup.config:
                 place = (topics.CONFIG, 0)

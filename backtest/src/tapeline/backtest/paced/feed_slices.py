@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.contracts import topics
-from tapeline.contracts.market import MacroReading, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.market_data.feed_core import FeedCore, Slice, Slicer
 from tapeline.market_data.feeds.interface import FeedError, make_feed
 from tapeline.market_data.quality import Gate
@@ -64,18 +64,22 @@ def market_slice(part: Slice) -> MarketSlice:
     """What a feed sends of a slice, without watermarks and quarantine."""
     ticks: dict[int, list[Trade | Quote]] = {}
     macro: list[MacroInput] = []
+    funding: list[MacroInput] = []
     for sent in part.records:
         record = sent.record
         if isinstance(record, Trade | Quote) and sent.topic == topics.TICKS:
             ticks.setdefault(sent.partition, []).append(record)
         elif isinstance(record, MacroReading):
             macro.append(MacroInput(record, sent.event_id))
+        elif isinstance(record, FundingRate):
+            funding.append(MacroInput(record, sent.event_id))
     return MarketSlice(
         number=part.number,
         end_ns=part.end_ns,
         is_final=part.is_final,
         ticks=ticks,
         macro=macro,
+        funding=funding,
     )
 
 

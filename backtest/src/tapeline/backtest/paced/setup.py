@@ -9,7 +9,7 @@ from typing import Any
 from tapeline.agents.config_book import ConfigBook, book_of
 from tapeline.agents.groups_stage import Outside
 from tapeline.contracts.config import GroupKind, TradingGroup
-from tapeline.contracts.market import MacroReading, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime.core import Context, MoneyCore
@@ -64,9 +64,9 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class MacroInput:
-    """A macro reading under its id."""
+    """A macro reading, or a funding rate, under its id."""
 
-    record: MacroReading
+    record: MacroReading | FundingRate
     event_id: str
 
 
@@ -81,11 +81,12 @@ class MarketSlice:
     ticks: Mapping[int, Sequence[Trade | Quote]]
     """by partition, in the order of their topic"""
     macro: Sequence[MacroInput] = ()
+    funding: Sequence[MacroInput] = ()
 
     @property
     def count(self) -> int:
         """Records in it."""
-        return sum(map(len, self.ticks.values())) + len(self.macro)
+        return sum(map(len, self.ticks.values())) + len(self.macro) + len(self.funding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -275,6 +275,8 @@ class FundingRate:
     """when it happened, nanoseconds UTC"""
     ts_init_ns: int
     """when the record was created, session time, nanoseconds UTC"""
+    feed_sequence: int = -1
+    """the feed's own ascending number; -1 where it has none"""
 
     @classmethod
     def from_avro(cls, data: Any) -> Self:
@@ -286,6 +288,7 @@ class FundingRate:
             interval_ns=data["interval_ns"],
             ts_event_ns=data["ts_event_ns"],
             ts_init_ns=data["ts_init_ns"],
+            feed_sequence=data["feed_sequence"],
         )
 
     def to_avro(self) -> dict[str, Any]:
@@ -297,6 +300,7 @@ class FundingRate:
             "interval_ns": self.interval_ns,
             "ts_event_ns": self.ts_event_ns,
             "ts_init_ns": self.ts_init_ns,
+            "feed_sequence": self.feed_sequence,
         }
 
     def content_key(self) -> str:

@@ -1,8 +1,9 @@
 """Raw records of a feed to ticks and macro readings, addressed and numbered.
 
 In:  raw records of one feed, in its order (and, live, the session time of each).
-Out: Trade and Quote on `ticks`, MacroReading on `macro`, Quarantined on `quarantine`; a Watermark
-     on every partition of `ticks` and on `macro` behind each slice or second.
+Out: Trade and Quote on `ticks`, MacroReading on `macro`, FundingRate on `funding-rates`,
+     Quarantined on `quarantine`; a Watermark on every partition of `ticks`, on `macro` and on
+     `funding-rates` behind each slice or second.
 
 Invariants:
 - feed_sequence is the number of the record in the source, refused ones included, so that a second
@@ -22,13 +23,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from tapeline.contracts import topics
-from tapeline.contracts.market import MacroReading, QualityFlag, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, QualityFlag, Quote, Trade
 from tapeline.contracts.system import Quarantined, Watermark
-from tapeline.market_data.feeds.interface import RawMacro, RawQuote, RawRecord, RawUnreadable
+from tapeline.market_data.feeds.interface import (
+    RawFunding,
+    RawMacro,
+    RawQuote,
+    RawRecord,
+    RawUnreadable,
+)
 from tapeline.market_data.quality import TS_NS_MAX, Gate, Refusal
 from tapeline.runtime.ids import content_id, derive_id
 
 MACRO_PARTITION = 0
+FUNDING_PARTITION = 0
 QUARANTINE_PARTITION = 0
 QUARANTINE_BYTES_MAX = 32 * 1024
 Place = tuple[str, int]
@@ -42,7 +50,7 @@ class Sent:
     topic: str
     partition: int
     key: str
-    record: Trade | Quote | MacroReading | Quarantined | Watermark
+    record: Trade | Quote | MacroReading | FundingRate | Quarantined | Watermark
     event_id: str = ""
     """empty on bulk topics"""
 
@@ -128,6 +136,8 @@ class FeedCore:
             verdict: tuple[QualityFlag, ...] | Refusal = Refusal(code=raw.code, reason=raw.reason)
         elif isinstance(raw, RawMacro):
             verdict = self._gate.judge_macro(raw, now_ns)
+        elif isinstance(raw, RawFunding):
+            verdict = self._gate.judge_funding(raw, now_ns)
         else:
             verdict = self._gate.judge(raw, now_ns)
         if isinstance(verdict, Refusal):
@@ -143,6 +153,8 @@ class FeedCore:
         ts_ns = raw.ts_event_ns if event_ns is None else event_ns
         if isinstance(raw, RawMacro):
             return self._macro(raw, judged.sequence, ts_ns, init_ns)
+        if isinstance(raw, RawFunding):
+            return self._funding(raw, judged.sequence, ts_ns, init_ns)
         assert not isinstance(raw, RawUnreadable), "the gate refuses what cannot be read"
         record = (
             self._quote(raw, judged, ts_ns, init_ns)
@@ -167,7 +179,8 @@ class FeedCore:
     def watermarks(
         self, number: int, ts_ns: int, init_ns: int, is_paced: bool, is_final: bool = False
     ) -> list[Sent]:
-        """The watermark of a slice or second on every partition of `ticks` and on `macro`."""
+        """The watermark of a slice or second on every partition of `ticks`, on `macro` and on
+        `funding-rates`."""
         record = Watermark(
             source=self.source,
             slice=number,
@@ -181,14 +194,12 @@ class FeedCore:
             Sent(topic=topics.TICKS, partition=partition, key=self.source, record=record)
             for partition in range(self._partition_count)
         ]
-        macro = Sent(
-            topic=topics.MACRO,
-            partition=MACRO_PARTITION,
-            key=self.source,
-            record=record,
-            event_id=event_id,
-        )
-        return [*ticks, macro]
+        beside = {topics.MACRO: MACRO_PARTITION, topics.FUNDING_RATES: FUNDING_PARTITION}
+        others = [
+            Sent(topic=topic, partition=at, key=self.source, record=record, event_id=event_id)
+            for topic, at in beside.items()
+        ]
+        return [*ticks, *others]
 
     def _partition(self, instrument_id: str) -> int:
         partition = self._partitions.get(instrument_id)
@@ -225,6 +236,24 @@ class FeedCore:
             topic=topics.MACRO,
             partition=MACRO_PARTITION,
             key=raw.series,
+            record=record,
+            event_id=content_id(record.content_key()),
+        )
+
+    def _funding(self, raw: RawFunding, sequence: int, ts_ns: int, init_ns: int) -> Sent:
+        record = FundingRate(
+            instrument_id=raw.instrument_id,
+            feed=self._feed,
+            rate=raw.rate,
+            interval_ns=raw.interval_ns,
+            feed_sequence=sequence,
+            ts_event_ns=ts_ns,
+            ts_init_ns=init_ns,
+        )
+        return Sent(
+            topic=topics.FUNDING_RATES,
+            partition=FUNDING_PARTITION,
+            key=raw.instrument_id,
             record=record,
             event_id=content_id(record.content_key()),
         )

@@ -1,6 +1,6 @@
 """The first data-quality gate: what of a feed may become a tick, and with which remarks.
 
-In:  RawTrade, RawQuote and RawMacro of one feed, in the order of the feed.
+In:  RawTrade, RawQuote, RawMacro and RawFunding of one feed, in the order of the feed.
 Out: QualityFlags for what passes, or a Refusal (stable code and reason) for what does not.
 
 Invariants: nothing that is not finite, not positive or out of range passes; a refused record leaves
@@ -22,13 +22,15 @@ from typing import Final
 
 from tapeline.contracts.market import QualityFlag, TickOrigin
 from tapeline.market_data.durations import SECOND_NS
-from tapeline.market_data.feeds.interface import RawMacro, RawQuote, RawTrade
+from tapeline.market_data.feeds.interface import RawFunding, RawMacro, RawQuote, RawTrade
 
 TS_NS_MAX: Final = 4_102_444_800 * SECOND_NS
 """2100-01-01: a time behind it is a wrong unit or a broken clock"""
 PRICE_MAX: Final = 1e12
 SIZE_MAX: Final = 1e15
 MACRO_MAX: Final = 1e15
+FUNDING_MAX: Final = 1.0
+"""No interval costs more than the position is worth."""
 MAD_TO_DEVIATION: Final = 1.4826
 TRADE_IDS_KEPT: Final = 4096
 BAND_USES: Final = 16
@@ -141,6 +143,16 @@ class Gate:
             return Refusal(code="FUTURE_TIMESTAMP", reason=f"{raw.series} jumps far ahead")
         memory.read(raw)
         return ()
+
+    def judge_funding(self, raw: RawFunding, now_ns: int | None) -> Verdict:
+        """No flags, or a refusal: a rate is judged as a series of its instrument."""
+        name = f"funding of {raw.instrument_id}"
+        if abs(raw.rate) > FUNDING_MAX or raw.interval_ns <= 0:
+            return Refusal(
+                code="OUT_OF_RANGE", reason=f"{name} is {raw.rate!r} in {raw.interval_ns} ns"
+            )
+        reading = RawMacro(series=name, value=raw.rate, ts_event_ns=raw.ts_event_ns)
+        return self.judge_macro(reading, now_ns)
 
     def _memory(self, instrument_id: str, is_quote: bool) -> _Memory:
         memory = self._memories.get((instrument_id, is_quote))

@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tapeline.contracts import topics
-from tapeline.contracts.market import MacroReading, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.contracts.system import Watermark
 from tapeline.contracts.topics import TOPICS
-from tapeline.market_data.feed_core import MACRO_PARTITION, QUARANTINE_PARTITION, Place, Resume
+from tapeline.market_data.feed_core import (
+    FUNDING_PARTITION,
+    MACRO_PARTITION,
+    QUARANTINE_PARTITION,
+    Place,
+    Resume,
+)
 from tapeline.market_data.feeds.interface import LastSeen
 from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.kafka import confluent_config
@@ -44,10 +50,11 @@ class _Findings:
             if record.source == f"feed/{self.feed}":
                 self.slices[place] = max(self.slices.get(place, 0), record.slice)
             return
-        if not isinstance(record, Trade | Quote | MacroReading) or record.feed != self.feed:
+        kinds = Trade | Quote | MacroReading | FundingRate
+        if not isinstance(record, kinds) or record.feed != self.feed:
             return
         self.sequences[place] = max(self.sequences.get(place, -1), record.feed_sequence)
-        if isinstance(record, MacroReading):
+        if isinstance(record, MacroReading | FundingRate):
             return
         name = record.instrument_id
         self.newest_ns[name] = max(self.newest_ns.get(name, -1), record.ts_event_ns)
@@ -77,7 +84,7 @@ def find_resume(
     """
     reader = LogReader(confluent_config(settings), settings.topic_prefix)
     places = [(topics.TICKS, number) for number in range(partition_count)]
-    places.append((topics.MACRO, MACRO_PARTITION))
+    places += [(topics.MACRO, MACRO_PARTITION), (topics.FUNDING_RATES, FUNDING_PARTITION)]
     findings = _Findings(feed)
     _read_back(reader, places, findings)
     quarantined = _quarantined(reader, f"feed/{feed}")

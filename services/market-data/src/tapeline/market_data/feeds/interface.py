@@ -75,6 +75,17 @@ class RawMacro:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawFunding:
+    """One funding rate of a perpetual contract, at the time it was paid."""
+
+    instrument_id: str
+    rate: float
+    """fraction of notional paid by longs for one interval"""
+    interval_ns: int
+    ts_event_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawUnreadable:
     """Something the source sent that could not be understood; goes to quarantine."""
 
@@ -84,7 +95,7 @@ class RawUnreadable:
     ts_event_ns: int
 
 
-RawRecord = RawTrade | RawQuote | RawMacro | RawUnreadable
+RawRecord = RawTrade | RawQuote | RawMacro | RawFunding | RawUnreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """How a recorded file is to be read: which columns hold what. A dataclass, or a few lines of TOML.
 
     path = "spy.parquet"            # relative to the TOML file
-    kind = "trades"                 # trades, quotes, bars or macro
+    kind = "trades"                 # trades, quotes, bars, macro or funding
     instrument_id = "SPY.ARCA"      # or instrument_column = "symbol" and venue = "BINANCE"
     time_column = "ts"
     time_unit = "ms"                # ns us ms s, or time_format = "%m/%d/%Y" for text
@@ -22,7 +22,7 @@ from tapeline.contracts.market import TickOrigin
 from tapeline.market_data.durations import UNITS_NS, duration_ns
 from tapeline.market_data.feeds.interface import FeedError
 
-KINDS: Final = ("trades", "quotes", "bars", "macro")
+KINDS: Final = ("trades", "quotes", "bars", "macro", "funding")
 TIME_UNITS: Final = ("ns", "us", "ms", "s")
 
 
@@ -33,7 +33,7 @@ class Mapping:
     path: Path
     """CSV, CSV.gz or Parquet"""
     kind: str
-    """trades, quotes, bars or macro"""
+    """trades, quotes, bars, macro or funding"""
     instrument_id: str = ""
     """fixed for the file; for macro the name of the series"""
     instrument_column: str = ""
@@ -69,8 +69,9 @@ class Mapping:
     volume_column: str = "volume"
     """empty: no volume"""
     interval_ns: int = 60 * UNITS_NS["s"]
-    """length of the recorded bars"""
+    """length of the recorded bars, or of the time that a funding rate is paid for"""
     value_column: str = "value"
+    rate_column: str = "rate"
     missing_values: tuple[str, ...] = ()
     """texts that stand for a missing value; such rows are left out"""
     start_ns: int = 0
@@ -128,6 +129,7 @@ class Mapping:
                 "volume": self.volume_column,
             },
             "macro": {"value": self.value_column},
+            "funding": {"rate": self.rate_column},
         }[self.kind]
         return {role: column for role, column in roles.items() if column}
 

@@ -21,6 +21,7 @@ from tapeline.market_data.feeds.interface import (
     FeedError,
     LastSeen,
     Options,
+    RawFunding,
     RawMacro,
     RawQuote,
     RawRecord,
@@ -73,7 +74,7 @@ class RecordedFile:
     def __iter__(self) -> Iterator[RawRecord]:
         """Records in the order of the file, or of time where the mapping sorts."""
         mapping = self._mapping
-        read = {"trades": _trades, "quotes": _quotes, "bars": _bars, "macro": _macro}[mapping.kind]
+        read = _READERS[mapping.kind]
         tables = iter((sorted_table(mapping),)) if mapping.must_sort else chunks(mapping)
         for table in tables:
             yield from read(mapping, table)
@@ -186,6 +187,31 @@ def _macro(mapping: mappings.Mapping, table: pl.DataFrame) -> Iterator[RawRecord
     )
     for series, ts_ns, value in rows:
         yield RawMacro(series=series, value=value, ts_event_ns=ts_ns)
+
+
+def _funding(mapping: mappings.Mapping, table: pl.DataFrame) -> Iterator[RawRecord]:
+    rows = zip(
+        _instruments(mapping, table),
+        table["time"].to_list(),
+        table["rate"].to_list(),
+        strict=True,
+    )
+    for instrument_id, ts_ns, rate in rows:
+        yield RawFunding(
+            instrument_id=instrument_id,
+            rate=rate,
+            interval_ns=mapping.interval_ns,
+            ts_event_ns=ts_ns,
+        )
+
+
+_READERS: Final = {
+    "trades": _trades,
+    "quotes": _quotes,
+    "bars": _bars,
+    "macro": _macro,
+    "funding": _funding,
+}
 
 
 def _float(value: object) -> float:
