@@ -146,6 +146,8 @@ class Chain:
         place = (topics.FUNDING_RATES, 0)
         for funding in part.funding:
             self._tell(place, funding.record, funding.event_id, "", self._source, part.end_ns)
+        kind = "Watermark/funding"
+        event_id = derive_id(self.setup.run_id, self._source, str(part.number), kind)
         self._tell(place, mark, event_id, "", self._source, part.end_ns)
         if part.number == 1:
             for known in self.setup.config:

@@ -14,11 +14,12 @@ from tapeline.backtest.tape.store import Log, OnPulled, Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.config import GroupKind, TradingGroup
+from tapeline.contracts.system import Watermark
 from tapeline.runtime.intake import Intake
 
 MARKET = (topics.TICKS, topics.MACRO)
 UNPLAYED = (topics.BOOKS, topics.FUNDING_RATES)
-"""what a paced run does not mark by slices"""
+"""what is not played from the tape: it is told how much is left out"""
 PULLED = (
     topics.CONFIG,
     topics.CONTROL,
@@ -64,7 +65,10 @@ class RecordedRun:
     def warnings(self) -> tuple[str, ...]:
         """What was said by hand in the run; a backtest does not repeat it."""
         left_out = {
-            topic: sum(1 for _ in self._events(topic)) for topic in (topics.CONTROL, *UNPLAYED)
+            topic: sum(
+                1 for event in self._events(topic) if not isinstance(event.record, Watermark)
+            )
+            for topic in (topics.CONTROL, *UNPLAYED)
         }
         found = [
             f"{count} records of {topic} are left out" for topic, count in left_out.items() if count

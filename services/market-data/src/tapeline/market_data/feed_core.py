@@ -189,15 +189,23 @@ class FeedCore:
             ts_event_ns=ts_ns,
             ts_init_ns=init_ns,
         )
-        event_id = derive_id(self._run_id, self.source, str(number), "Watermark")
         ticks = [
             Sent(topic=topics.TICKS, partition=partition, key=self.source, record=record)
             for partition in range(self._partition_count)
         ]
-        beside = {topics.MACRO: MACRO_PARTITION, topics.FUNDING_RATES: FUNDING_PARTITION}
+        beside = (
+            (topics.MACRO, MACRO_PARTITION, "Watermark"),
+            (topics.FUNDING_RATES, FUNDING_PARTITION, "Watermark/funding"),
+        )
         others = [
-            Sent(topic=topic, partition=at, key=self.source, record=record, event_id=event_id)
-            for topic, at in beside.items()
+            Sent(
+                topic=topic,
+                partition=at,
+                key=self.source,
+                record=record,
+                event_id=derive_id(self._run_id, self.source, str(number), kind),
+            )
+            for topic, at, kind in beside
         ]
         return [*ticks, *others]
 
