@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import polars as pl
@@ -13,8 +17,10 @@ import pytest
 from memory_log import MemoryLog
 from proving.playing import END, PRESET, START
 
+from tapeline.backtest.paced.chain import Chain
 from tapeline.backtest.paced.run import Facts, PacedRun, run_paced
-from tapeline.backtest.paced.setup import Setup
+from tapeline.backtest.paced.setup import MarketSlice, Setup
+from tapeline.backtest.run_tables import load
 from tapeline.backtest.tape.store import Tape
 from tapeline.backtest.tape.topic_slices import TopicSlices
 from tapeline.cli.backtests import Asked, known_of, played_preset
@@ -151,3 +157,39 @@ def test_the_same_data_from_the_tape_says_the_same(tmp_path: Path) -> None:
     )
     assert from_tape.digests == from_feed.digests
     assert from_tape.tables.description.fills > 0
+
+
+def test_states_that_went_through_snapshots_at_any_slice_say_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    some: dict[str, Any] = {"run_id": "one", "groups": ("trend", "swing"), "end": "2014-04-01"}
+    straight = played(**some)
+    generator = Random(20140401)
+    step, taken = Chain.step, []
+
+    async def through_a_snapshot(chain: Chain, part: MarketSlice) -> None:
+        for shards in chain._shards.values():
+            for shard in shards:
+                if generator.random() < 0.4:
+                    shard.state = shard.core.load(shard.core.dump(shard.state))
+                    taken.append((part.number, shard.context.instance))
+        await step(chain, part)
+
+    monkeypatch.setattr(Chain, "step", through_a_snapshot)
+    again = played(**some)
+    assert len(taken) > 20
+    assert again.digests == straight.digests
+
+
+@pytest.mark.parametrize("seed", ["1", "20202"])
+def test_the_command_gives_one_digest_under_any_hash_seed(tmp_path: Path, seed: str) -> None:
+    command = [sys.executable, "-m", "tapeline.cli", "backtest", "--preset", str(PRESET), "--json"]
+    command += ["--groups", "trend,swing", "--run-id", "one", "--to", "2014-03-01"]
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "TAPELINE_HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here = played(run_id="one", groups=("trend", "swing"), end="2014-03-01")
+    facts = json.loads(done.stdout)
+    assert facts["digests"] == here.digests
+    assert facts["digest"] == here.tables.description.digest
+    assert load(Path(facts["folder"])).description.digest == facts["digest"]

@@ -18,6 +18,7 @@ from proving.playing import Finished
 from proving.reading import Seen, committed
 
 from tapeline.backtest.run_replay import RunReplay, replay_run
+from tapeline.cli.proofs import replay_facts
 from tapeline.contracts import topics
 from tapeline.contracts.orders import ApprovedOrder, Fill
 from tapeline.execution.core import ExecutionCore
@@ -91,6 +92,12 @@ def replayed_with(
     return asyncio.run(replay_run(run.settings, run.run.run_id, run.run.shards, money_cores=cores))
 
 
+def digest_of(run: Finished) -> str:
+    """Of the run, as its replay found it."""
+    assert run.replay is not None
+    return run.replay.digest
+
+
 def difference_of(result: RunReplay, instance: str) -> Difference:
     """The first difference of one shard."""
     assert not result.is_equal
@@ -158,3 +165,15 @@ def test_the_command_replays_to_the_same_digests_under_any_hash_seed(
     facts = json.loads(done.stdout)
     assert facts["equal"]
     assert facts["digests"] == undisturbed.digests
+    assert facts["events"] == facts["inputs"] > 0
+    assert facts["first_difference"] is None
+    assert facts["digest"] == digest_of(undisturbed)
+
+
+def test_the_facts_of_a_replay_name_the_first_difference(undisturbed: Finished) -> None:
+    result = replayed_with(undisturbed, execution=cheap_execution)
+    facts = replay_facts(result)
+    assert not facts["equal"]
+    assert facts["digest"] != digest_of(undisturbed)
+    assert facts["first_difference"]["instance"] == "execution/0"
+    assert facts["first_difference"]["recorded"] != facts["first_difference"]["replayed"]

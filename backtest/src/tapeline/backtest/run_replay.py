@@ -3,7 +3,8 @@ their inputs, language models with their recorded answers. Nothing is written an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ MONEY_CORES: tuple[tuple[str, int, Callable[[Context], MoneyCore[Any]]], ...] = 
     ("execution", 1, ExecutionCore),
 )
 """Service, its slot in the journal, its core."""
+OnPart = Callable[[ShardReplay | StageReplay], None]
+"""Hears each part when it has been replayed."""
 STRETCH = 100
 """offsets of a journal that are read at once to find its first record"""
 
@@ -69,9 +72,20 @@ class RunReplay:
             for topic, digest in part.digests.items()
         }
 
+    @property
+    def digest(self) -> str:
+        """One over all digests: that of a backtest which says the same."""
+        return whole_digest(self.digests())
+
     def parts(self) -> list[ShardReplay | StageReplay]:
         """Stages, then shards."""
         return [*self.stages, *self.shards]
+
+
+def whole_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256 over the digests by name, sorted, hex."""
+    text = "\n".join(f"{name} {digests[name]}" for name in sorted(digests))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def name_of(part: ShardReplay | StageReplay) -> str:
@@ -86,30 +100,26 @@ async def replay_run(
     *,
     mode: str = "PAPER",
     money_cores: Sequence[tuple[str, int, Callable[[Context], MoneyCore[Any]]]] = MONEY_CORES,
+    on_part: OnPart = lambda _part: None,
 ) -> RunReplay:
     """Replays what the topics of `settings.topic_prefix` hold; raises JournalError."""
     reader = LogReader(confluent_config(settings), settings.topic_prefix)
-    stages = await _replay_agents(reader, run_id)
+    stages = await _replay_agents(reader, run_id, on_part)
     accounts = reader.partition_count(topics.JOURNAL) // 2
-    found = [
-        replay_shard(
-            _shard(
-                make_core,
-                Context(
-                    run_id=run_id,
-                    service=name,
-                    shard=number,
-                    mode=mode,
-                    is_paced=is_paced(reader, slot * accounts + number),
-                ),
-                slot * accounts + number,
-                reader,
-            ),
-            reader,
-        )
-        for name, slot, make_core in money_cores
-        for number in shards
-    ]
+    found: list[ShardReplay] = []
+    for name, slot, make_core in money_cores:
+        for number in shards:
+            slot_partition = slot * accounts + number
+            context = Context(
+                run_id=run_id,
+                service=name,
+                shard=number,
+                mode=mode,
+                is_paced=is_paced(reader, slot_partition),
+            )
+            shard = _shard(make_core, context, slot_partition, reader)
+            found.append(replay_shard(shard, reader))
+            on_part(found[-1])
     return RunReplay(shards=tuple(found), stages=tuple(stages))
 
 
@@ -154,11 +164,12 @@ class FixedConfig:
         return self._book
 
 
-async def _replay_agents(reader: LogReader, run_id: str) -> list[StageReplay]:
+async def _replay_agents(reader: LogReader, run_id: str, on_part: OnPart) -> list[StageReplay]:
     config = FixedConfig(book_of(_records(reader, topics.CONFIG)))
     count = reader.partition_count(topics.SIGNALS)
     triggers = TriggersStage(run_id=run_id, config=config, signals_partition_count=count)
     found = [await replay_stage(triggers, reader, (topics.SIGNALS,), said_by(INSTANCE))]
+    on_part(found[-1])
     calls = RecordedCalls(_records(reader, topics.LLM_CALLS))
     for group_id, group in sorted(config.book.groups.items()):
         if group.kind is GroupKind.MANUAL or not group.is_enabled:
@@ -174,6 +185,7 @@ async def _replay_agents(reader: LogReader, run_id: str) -> list[StageReplay]:
         )
         compared = (topics.DECISIONS, topics.DISCUSSIONS) if is_llm else (topics.DECISIONS,)
         found.append(await replay_stage(stage, reader, compared, said_by(instance_of(group_id))))
+        on_part(found[-1])
     return found
 
 

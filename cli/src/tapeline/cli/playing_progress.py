@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 if TYPE_CHECKING:
     from tapeline.backtest.paced.setup import MarketSlice
+    from tapeline.backtest.stage_replay import StageReplay
+    from tapeline.runtime.replay import ShardReplay
 
 
 class Shown:
@@ -24,6 +26,7 @@ class Shown:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._parts = self._inputs = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -43,6 +46,12 @@ class Shown:
     def on_trial(self, done: int, total: int) -> None:
         """Trials of a sweep that have ended."""
         self._update("trials", f"of {total}", done, total)
+
+    def on_part(self, part: ShardReplay | StageReplay) -> None:
+        """A part of a run was replayed."""
+        self._parts += 1
+        self._inputs += part.inputs
+        self._update("replaying", f"parts, {self._inputs:,} inputs", self._parts, None)
 
     def on_downloaded(self, rows: int, done_ms: int, total_ms: int) -> None:
         """History that has come."""

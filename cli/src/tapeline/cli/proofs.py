@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +173,13 @@ def replay(run: Run, settings: KafkaSettings, folder: Path) -> RunReplay:
 
 
 def replay_facts(result: RunReplay) -> dict[str, Any]:
-    """A replay as plain values."""
+    """A replay as plain values; `events` are the inputs of all parts."""
+    first = next(iter(result.differences), None)
     return {
         "equal": result.is_equal,
+        "events": result.inputs,
+        "digest": result.digest,
+        "first_difference": None if first is None else asdict(first),
         "inputs": result.inputs,
         "seconds": round(result.seconds, 2),
         "outputs": {name_of(part): dict(part.outputs) for part in result.parts()},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tapeline.agents.triggers_stage import INSTANCE
+from tapeline.backtest.run_replay import whole_digest
 from tapeline.backtest.stage_replay import digest_of
 from tapeline.contracts import topics
 from tapeline.contracts.system import Watermark
@@ -48,6 +49,5 @@ class Digests:
         return dict(sorted({**derived, **money}.items()))
 
     def whole(self) -> str:
-        """One digest over all of them."""
-        text = "\n".join(f"{name} {digest}" for name, digest in self.found().items())
-        return hashlib.sha256(text.encode()).hexdigest()
+        """One digest over all of them: that of a replay which says the same."""
+        return whole_digest(self.found())
