@@ -15,7 +15,7 @@ from parity_samples import MINUTE_NS, Deal, run_of
 
 from tapeline.backtest.alignment import Match, aligned, placed_orders
 from tapeline.backtest.parity import BUCKETS, Parity, parity
-from tapeline.backtest.run_tables import RunTables
+from tapeline.backtest.run_tables import RunTables, table
 
 CLOSES = (100.0, 102.0, 101.0, 105.0, 103.0, 108.0, 104.0, 110.0, 107.0, 112.0)
 DEALS = (
@@ -153,6 +153,24 @@ def test_what_the_tables_do_not_tell_is_said() -> None:
     found = parity(run_of(DEALS, CLOSES), RunTables(richer, b.tables))
     assert found.gap == 0
     assert found.untold == 7
+
+
+def test_the_starting_cash_may_be_told_as_a_deposit_and_later_ones_are_no_profit() -> None:
+    b = run_of(DEALS, CLOSES, prefix="b")
+    deposits = [
+        {"ts_event_ns": 0, "account_id": "A", "kind": "deposit", "amount": 10_000.0},
+        {"ts_event_ns": 9, "account_id": "A", "kind": "deposit", "amount": 10_000.0},
+    ]
+    equity = [{"ts_event_ns": 1, "account_id": "A", "equity": 10_000.0}]
+    tables = {
+        **b.tables,
+        "cash": table("cash", deposits),
+        "equity": table("equity", equity),
+    }
+    richer = Fraction(b.description.final_equity) + 10_000
+    told = msgspec.structs.replace(b.description, final_equity=str(richer))
+    found = parity(run_of(DEALS, CLOSES), RunTables(told, tables))
+    assert found.gap == found.untold == 0
 
 
 PRICE = st.integers(9000, 11000).map(lambda cents: cents / 100)

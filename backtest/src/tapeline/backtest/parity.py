@@ -353,11 +353,22 @@ def _profit(run: RunTables, orders: Sequence[Placed], market: Market) -> Fractio
 
 
 def _reported(run: RunTables) -> Fraction:
-    """Profit as the run itself has it: final equity less what was put in."""
-    put_in = Fraction(run.description.starting_cash)
-    for kind, amount in run["cash"].select("kind", "amount").rows():
-        if (kind or "").lower().startswith(CAPITAL):
-            put_in += exact(amount)
+    """Profit as the run itself has it: final equity less what was put in.
+
+    A first deposit of just the starting cash, before anything was worth something, is that."""
+    starting = Fraction(run.description.starting_cash)
+    put_in = starting
+    first_ns = run["equity"]["ts_event_ns"].min()
+    rows = run["cash"].sort("ts_event_ns", maintain_order=True)
+    capital = [
+        (ts_ns, exact(amount))
+        for ts_ns, kind, amount in rows.select("ts_event_ns", "kind", "amount").rows()
+        if (kind or "").lower().startswith(CAPITAL)
+    ]
+    for number, (ts_ns, amount) in enumerate(capital):
+        is_starting = number == 0 and amount == starting and isinstance(first_ns, int)
+        if not (is_starting and ts_ns <= first_ns):
+            put_in += amount
     return Fraction(run.description.final_equity) - put_in
 
 

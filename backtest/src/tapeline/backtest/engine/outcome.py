@@ -91,6 +91,7 @@ class Outcome:
             fills=len(self.said.fills),
             fees=f"{self.fees:f}",
             final_equity=f"{self.final_equity:f}",
+            last_prices={setup.instrument_id: f"{price_from_float(self.market.last_price):f}"},
             digest=self.digest,
             engine_seconds=self.engine_seconds,
             load_seconds=self.load_seconds,
