@@ -186,7 +186,11 @@ def test_durations(text: str, expected: int) -> None:
     assert duration_ns(text, "x") == expected
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.toml")), ids=lambda path: path.stem)
+# That of a strategy file has blanks, which `tapeline run` fills in.
+WHOLE = [path for path in sorted(PRESETS.glob("*.toml")) if path.stem != "strategy"]
+
+
+@pytest.mark.parametrize("preset", WHOLE, ids=lambda path: path.stem)
 def test_every_preset_is_valid_and_permits_what_its_groups_trade(preset: Path) -> None:
     configuration = load_configuration(preset)
     mandates = {mandate.account_id: mandate for mandate in configuration.of(Mandate)}
