@@ -64,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Of this benchmark alone."""
     parser.add_argument("--ticks", type=int, default=1_000_000, help="backtest: rows of work T")
     parser.add_argument("--bars", type=int, default=500_000, help="backtest: rows of work B")
+    parser.add_argument("--turns", type=int, default=3, help="backtest: runs of each runner")
     parser.add_argument("--curve", action="store_true", help="backtest: draw the growth curve anew")
 
 
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> Result:
     with TemporaryDirectory() as name:
         folder = Path(name)
         for work, rows in (("T", ticks), ("B", bars)):
-            results[work] = measured(folder, work, rows, python, 1 if is_quick else 3)
+            results[work] = measured(folder, work, rows, python, 1 if is_quick else options.turns)
         real = os.environ.get("TAPELINE_DATA_DIR", str(ROOT.parent / "shared" / "data"))
         spy = Path(real) / "spy-trades-20131007-20131011.parquet"
         if spy.is_file() and not is_quick:

@@ -20,12 +20,12 @@ from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.market import MarkPrice, Trade
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
-from tapeline.contracts.risk import Denial
+from tapeline.contracts.risk import Denial, LimitWarning
 from tapeline.execution import admission
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime.bulk import BulkInput
-from tapeline.runtime.codec import digest_body
+from tapeline.runtime.codec import digest_body, schema_of
 from tapeline.runtime.core import Context, Input, MoneyCore, Output, TimerFired
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.signing import KeyRing, seal, seal_verdict
@@ -41,6 +41,15 @@ DIGESTED: Final = (
     topics.FILLS,
 )
 HEARD_BY_RISK: Final = (topics.ORDER_UPDATES, topics.FILLS, topics.ACCOUNT_EVENTS)
+
+
+SPOKEN: Final = (Decision, ApprovedOrder, OrderUpdate, Fill, Denial, LimitWarning)
+
+
+def get_ready() -> None:
+    """Makes the writers of what is digested, which belongs to a start and not to a run."""
+    for kind in SPOKEN:
+        schema_of(kind.AVRO)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from tapeline.backtest.data_check.check import check_data
 from tapeline.backtest.data_check.findings import require_fit
 from tapeline.backtest.data_check.series import Rules
 from tapeline.backtest.engine import strategy
-from tapeline.backtest.engine.desk import Desk
+from tapeline.backtest.engine.desk import Desk, get_ready
 from tapeline.backtest.engine.fast import FastRun
 from tapeline.backtest.engine.market import Market, load_bars, load_trades
 from tapeline.backtest.engine.outcome import Outcome
@@ -73,6 +73,7 @@ def run_file(
     """
     setup = strategy.named(setup)
     strategy.watch_of(setup)
+    get_ready()
     begin_s = monotonic_s()
     market = source.load(setup.interval_ns)
     setup = replace(setup, data_digest=market.digest())
