@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from tapeline.backtest.data_check.findings import require_fit
+from tapeline.backtest.data_check.slices import check_slices
 from tapeline.backtest.paced.feed_slices import FeedSlices, settings_of
 from tapeline.backtest.paced.offline_model import offline_model
 from tapeline.backtest.paced.run import Facts, PacedRun, run_paced
@@ -30,7 +32,7 @@ from tapeline.cli.plan import intervals_of
 from tapeline.cli.runs import Run, RunStore
 from tapeline.cli.sources import DATA_VARIABLE, PRESETS
 from tapeline.contracts import topics
-from tapeline.contracts.config import GroupKind, TradingGroup
+from tapeline.contracts.config import GroupKind, Instrument, TradingGroup
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import content_id
 
@@ -62,6 +64,8 @@ class Asked:
     """empty: made of what is played"""
     llm: str = ""
     """recorded or offline; empty: recorded for a run, offline for a preset"""
+    accept_data_faults: bool = False
+    """play data with errors, and say so"""
 
     def choice(self) -> Choice:
         """The part of the data; raises BadBacktest."""
@@ -153,10 +157,27 @@ def preset_source(name: str, asked: Asked) -> Source:
 
 def played_preset(name: str, asked: Asked, on_slice: OnSlice) -> PacedRun:
     """Plays the data of a preset, or of a configuration file, in this process."""
-    source = preset_source(name, asked)
+    source = looked_at(preset_source(name, asked), asked)
     with models(source.records) as outside:
         setup = replace(source.setup, outside=outside)
         return asyncio.run(run_paced(setup, source.slices, source.facts, on_slice))
+
+
+def looked_at(source: Source, asked: Asked) -> Source:
+    """The same, with what a reader must know of its data; raises DataUnfit.
+
+    The slices are read once more for it.
+    """
+    calendars = {
+        record.instrument_id: record.calendar
+        for record in source.records
+        if isinstance(record, Instrument)
+    }
+    interval_ns, name = max(source.setup.intervals_ns), source.facts.source
+    report = asyncio.run(check_slices(source.slices, calendars, interval_ns, name))
+    warnings = require_fit(report, accept_faults=asked.accept_data_faults)
+    facts = replace(source.facts, warnings=(*source.facts.warnings, *warnings))
+    return replace(source, facts=facts)
 
 
 def feed_settings(configuration: Configuration, asked: Asked) -> Any:
@@ -219,7 +240,7 @@ def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
 
 def played_run(name: str, asked: Asked, on_slice: OnSlice, on_pulled: OnPulled) -> PacedRun:
     """Plays the market data of a recorded run, from its tape."""
-    source = run_source(name, asked, on_pulled)
+    source = looked_at(run_source(name, asked, on_pulled), asked)
     with models(source.records if asked.llm == OFFLINE else ()) as outside:
         setup = replace(source.setup, outside=outside or source.setup.outside)
         return asyncio.run(run_paced(setup, source.slices, source.facts, on_slice))

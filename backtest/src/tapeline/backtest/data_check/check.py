@@ -40,14 +40,14 @@ def check_data(
             continue
         found, gaps = coverage_of(series, rules)
         coverage.append(found)
-        findings += [*_faults(series), *gaps, *jumps(series, rules), *_still(series, rules)]
+        findings += [*_faults(series, rules), *gaps, *jumps(series, rules), *_still(series, rules)]
     return DataReport(coverage=tuple(coverage), findings=tuple(findings), source=source)
 
 
-def _faults(series: Series) -> list[Finding]:
+def _faults(series: Series, rules: Rules) -> list[Finding]:
     """What is wrong in itself: order, prices, sizes."""
     return [
-        *_order(series),
+        *_order(series, rules),
         *_numbers(series),
         *(_bar_shapes(series) if series.form == "bars" else []),
         *(_crossed(series) if series.form == "quotes" else []),
@@ -55,14 +55,17 @@ def _faults(series: Series) -> list[Finding]:
     ]
 
 
-def _order(series: Series) -> list[Finding]:
+def _order(series: Series, rules: Rules) -> list[Finding]:
     times = series.times_ns
     steps = np.diff(times, prepend=times[0] - 1)
     is_bars = series.form == "bars"
     equal = (Severity.ERROR, "bars") if is_bars else (Severity.NOTE, series.form)
     return [
         *series.finding(
-            "OUT_OF_ORDER", Severity.ERROR, steps < 0, "a row is older than the one before it"
+            "OUT_OF_ORDER",
+            Severity.ERROR,
+            steps < -rules.disorder_ns_max,
+            "a row is older than the one before it",
         ),
         *series.finding(
             "EQUAL_TIMES", equal[0], steps == 0, f"{equal[1]} with the time of the one before"

@@ -44,6 +44,8 @@ class Rules:
     """24/7 or an exchange such as XNYS; inferred from the data where empty"""
     silence_ns_max: int = HOUR_NS
     """longer silence of ticks in open market is a gap"""
+    disorder_ns_max: int = 0
+    """a row that is older than the one before it by no more is no fault"""
     coverage_min: float = 0.5
     """bars that cover less of the open market of a named calendar are an error"""
     coverage_good: float = 0.99

@@ -88,7 +88,7 @@ Calendar = Annotated[
 ]
 AcceptDataFaults = Annotated[
     bool,
-    typer.Option("--accept-data-faults", help="Over a file: run in spite of errors in the data."),
+    typer.Option("--accept-data-faults", help="Run in spite of errors in the data, and say so."),
 ]
 
 
@@ -177,6 +177,7 @@ def _play_whole(given: dict[str, Any], *, is_json: bool) -> None:
         feed_options=tuple(given["feed_options"]),
         run_id=given["run_id"],
         llm=given["llm"],
+        accept_data_faults=given["accept_data_faults"],
     )
     out = console(is_json=is_json)
     with Shown(out) as shown:
@@ -206,4 +207,6 @@ def show(facts: dict[str, Any], out: Any) -> None:
         f"{facts['orders']:,} orders, {facts['fills']:,} fills, fees {facts['fees']}, "
         f"equity {facts['starting_cash']} -> {facts['final_equity']} {facts['base_currency']}"
     )
+    for warning in facts["warnings"]:
+        out.print(f"! {warning}", style="yellow", markup=False)
     out.print(f"digest {facts['digest'][:16]}, tables in {facts['folder']}")
