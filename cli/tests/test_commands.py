@@ -46,6 +46,7 @@ COMMANDS = [
     "reconcile",
     "replay",
     "parity",
+    "run",
     "lookahead",
     "audit",
     "data",

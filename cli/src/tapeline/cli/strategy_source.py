@@ -9,12 +9,14 @@ from pathlib import Path
 from string import Template
 
 from tapeline.backtest.strategies import kept
-from tapeline.cli.configuration import Configuration
+from tapeline.cli.configuration import Configuration, duration_ns
 from tapeline.cli.runs import STRATEGY_FOLDER, Run, RunStore
 from tapeline.cli.sources import PRESETS, BadSource, Source, feed_options, prepared
 
 PRESET = PRESETS / "strategy.toml"
 SYNTHETIC_INSTRUMENT = "SYNA.SIM"
+SLICES_A_BAR = 4
+SECOND_NS = 1_000_000_000
 HALF_SPREAD, PARTICIPATION = "0.0001", "0.1"
 """with --slippage model, as in a backtest"""
 
@@ -60,12 +62,13 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
         feed, title = "recorded", f"{strategy.name} on {data.name}"
         mapping = folder / "data.toml"
         mapping.write_text(_mapping(wanted, data.absolute()))
-        options = feed_options(mapping=str(mapping))
+        options = feed_options(mapping=str(mapping), name=feed)
     symbol, _, venue = instrument.partition(".")
     blanks = {
         "title": title,
         "feed": feed,
         "interval": wanted.interval,
+        "slice": slice_of(wanted.interval),
         "venue": venue or "PAPER",
         "symbol": symbol,
         "instrument": instrument,
@@ -89,6 +92,12 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
     )
     run, configuration = prepared(home, source, stem, name)
     return run, configuration, source
+
+
+def slice_of(interval: str) -> str:
+    """A quarter of a bar, where that is whole seconds; else the bar."""
+    quarter, rest = divmod(duration_ns(interval, "--interval"), SLICES_A_BAR * SECOND_NS)
+    return interval if rest or not quarter else f"{quarter}s"
 
 
 def stem_of(path: Path) -> str:

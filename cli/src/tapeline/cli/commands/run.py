@@ -1,0 +1,96 @@
+"""`tapeline run FILE`: a strategy in one file, on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapeline.cli.commands.options import AsJson, print_json
+from tapeline.cli.home import home
+from tapeline.cli.screen import console
+from tapeline.cli.sources import BadSource
+from tapeline.cli.stack.folder import require_fit
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("run")(run)
+
+
+Trades = Annotated[
+    Path | None, typer.Option("--trades", help="Play this file: ts_event_ns, price, size.")
+]
+Bars = Annotated[
+    Path | None,
+    typer.Option("--bars", help="Play this file: ts_open_ns, open, high, low, close, volume."),
+]
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python file with one strategy: ./mine.py.")],
+    trades: Trades = None,
+    bars: Bars = None,
+    instrument: Annotated[str, typer.Option("--instrument", help="Of the file.")] = "",
+    synthetic: Annotated[
+        int, typer.Option("--synthetic", help="Without a file: generated prices of this seed.")
+    ] = 1,
+    seconds: Annotated[
+        int, typer.Option("--seconds", help="Of generated prices, event time.", min=60)
+    ] = 3600,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="Of the strategy, name=value.")
+    ] = None,
+    interval: Annotated[str, typer.Option("--interval", help="Length of a bar.")] = "1m",
+    quantity: Annotated[str, typer.Option("--quantity", help="Held on either side.")] = "1",
+    cash: Annotated[str, typer.Option("--cash", help="At the start.")] = "1000000",
+    fee_taker: Annotated[str, typer.Option("--fee-taker", help="Share of each fill.")] = "0.001",
+    slippage: Annotated[
+        str, typer.Option("--slippage", help="none, or model: spread and participation.")
+    ] = "none",
+    as_json: AsJson = False,
+) -> None:
+    """Play a strategy file on paper: real Kafka, every service its own process, no package.
+
+    The same file, options and data as in `tapeline backtest --strategy` make the same decisions;
+    `tapeline parity` compares the two. The run keeps the file, and its digest is in the name that
+    the configuration gives it, so that a replay knows which code ran.
+    """
+    from tapeline.cli import summary
+    from tapeline.cli.demo import run_demo
+    from tapeline.cli.strategy_source import Wanted, prepared_strategy
+
+    if slippage not in ("none", "model"):
+        raise BadSource(f"--slippage is {slippage!r}.", "It is none or model.")
+    wanted = Wanted(
+        path=file,
+        parameters=dict(_pair(text) for text in param or []),
+        interval=interval,
+        quantity=quantity,
+        cash=cash,
+        fee_taker=fee_taker,
+        has_slippage=slippage == "model",
+        instrument=instrument,
+        trades=trades,
+        bars=bars,
+        seed=synthetic,
+        seconds=seconds,
+    )
+    require_fit(home())
+    prepared_run, configuration, source = prepared_strategy(home(), wanted)
+    out = console(is_json=as_json)
+    facts = run_demo(home(), prepared_run, configuration, source, out)
+    if as_json:
+        print_json({name: value for name, value in facts.items() if name[0] != "_"})
+    else:
+        summary.show(facts, out)
+    if not facts["checks"]["replay equal byte for byte"]:
+        raise typer.Exit(1)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, is_pair, value = text.partition("=")
+    if not is_pair or not name:
+        raise BadSource(f"--param {text} is not understood.", "Write it as name=value.")
+    return name, value
