@@ -1,0 +1,135 @@
+"""Slices of recorded topics: as they were marked, or cut by width where nobody marked them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from memory_log import MemoryLog
+
+from tapeline.backtest.paced.setup import ALL, Choice, MarketSlice
+from tapeline.backtest.paced.windows import NothingThere
+from tapeline.backtest.tape.store import Tape, TapeHole
+from tapeline.backtest.tape.topic_slices import TopicSlices
+from tapeline.contracts.market import AggressorSide, TickOrigin, Trade
+from tapeline.contracts.system import Watermark
+from tapeline.runtime.codec import encode
+
+WIDTH_NS = 100
+TICK = Trade(
+    instrument_id="A.B",
+    feed="f",
+    feed_sequence=0,
+    trade_id="",
+    price=1.0,
+    size=1.0,
+    side=AggressorSide.NONE,
+    origin=TickOrigin.EXCHANGE,
+    quality=(),
+    ts_event_ns=0,
+    ts_init_ns=0,
+)
+
+
+def tick(ts_ns: int, instrument_id: str = "A.B") -> Trade:
+    return replace(TICK, ts_event_ns=ts_ns, instrument_id=instrument_id)
+
+
+def mark(number: int, *, is_paced: bool = True, is_final: bool = False) -> Watermark:
+    end_ns = number * WIDTH_NS
+    return Watermark(
+        source="feed/f",
+        slice=number,
+        is_paced=is_paced,
+        is_final=is_final,
+        ts_event_ns=end_ns,
+        ts_init_ns=end_ns,
+    )
+
+
+def sliced(
+    folder: Path, *partitions: list[Trade | Watermark], choice: Choice = ALL
+) -> list[MarketSlice]:
+    log = MemoryLog()
+    for number, records in enumerate(partitions):
+        for record in records:
+            log.add(("ticks", number), encode(record))
+    tape = Tape(folder)
+    tape.pull(log, ["ticks"])
+
+    async def all_of() -> list[MarketSlice]:
+        return [part async for part in TopicSlices(tape, WIDTH_NS, choice)]
+
+    return asyncio.run(all_of())
+
+
+def times(parts: list[MarketSlice]) -> list[tuple[int, int, bool, dict[int, list[int]]]]:
+    return [
+        (
+            part.number,
+            part.end_ns,
+            part.is_final,
+            {place: [tick.ts_event_ns for tick in found] for place, found in part.ticks.items()},
+        )
+        for part in parts
+    ]
+
+
+def test_a_paced_run_has_its_own_slices(tmp_path: Path) -> None:
+    found = sliced(
+        tmp_path,
+        [tick(5), tick(9), mark(1), mark(2), mark(3, is_final=True)],
+        [mark(1), tick(150), mark(2), mark(3, is_final=True)],
+    )
+    assert times(found) == [
+        (1, 100, False, {0: [5, 9]}),
+        (2, 200, False, {1: [150]}),
+        (3, 300, True, {}),
+    ]
+
+
+def test_a_run_that_was_stopped_within_a_slice_ends_with_the_one_before(tmp_path: Path) -> None:
+    found = sliced(tmp_path, [tick(5), mark(1), mark(2)], [mark(1), tick(150)])
+    assert times(found) == [(1, 100, False, {0: [5]}), (2, 200, True, {})]
+
+
+def test_a_watermark_said_twice_ends_one_slice(tmp_path: Path) -> None:
+    found = sliced(tmp_path, [tick(5), mark(1), mark(1), tick(101), mark(2, is_final=True)])
+    assert times(found) == [(1, 100, False, {0: [5]}), (2, 200, True, {0: [101]})]
+
+
+def test_partitions_that_do_not_mark_the_same_slice_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TapeHole, match="Slice 1 is not marked on ticks-1, which goes on with"):
+        sliced(tmp_path, [mark(1), mark(2)], [mark(2)])
+
+
+def test_a_run_in_real_time_is_cut_by_width_in_order_of_event_time(tmp_path: Path) -> None:
+    found = sliced(
+        tmp_path,
+        [tick(5), tick(90), mark(1, is_paced=False), tick(420)],
+        [tick(80), mark(1, is_paced=False), tick(130), tick(60)],
+    )
+    assert times(found) == [
+        (1, 100, False, {0: [5, 90], 1: [60, 80]}),
+        (2, 200, False, {1: [130]}),
+        (3, 500, False, {0: [420]}),
+        (4, 600, True, {}),
+    ]
+
+
+def test_only_what_was_chosen_is_played(tmp_path: Path) -> None:
+    records: list[Trade | Watermark] = [
+        tick(5), mark(1), tick(120), tick(180), tick(190, "C.D"), mark(2), tick(210), mark(3),
+    ]  # fmt: skip
+    choice = Choice(start_ns=150, end_ns=200, instruments=frozenset({"A.B"}))
+    assert times(sliced(tmp_path, records, choice=choice)) == [
+        (1, 200, False, {0: [180]}),
+        (2, 300, True, {}),
+    ]
+
+
+def test_a_time_without_data_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NothingThere):
+        sliced(tmp_path, [tick(5), mark(1)], choice=Choice(start_ns=10_000))
