@@ -129,26 +129,14 @@ class Pages:
             return int(self._files[-1].stem)
         return self._wanted.start_ns // MILLISECOND_NS
 
-    def known_ids(self) -> frozenset[str]:
-        """Trades of the millisecond from which the next page is asked, which it repeats."""
-        if not self._files or self._wanted.what != TRADES:
-            return frozenset()
-        since_ns = self.since_ms * MILLISECOND_NS
-        frames = (pl.read_parquet(file) for file in self._files[-2:])
-        found = [frame.filter(pl.col("ts_event_ns") >= since_ns)["trade_id"] for frame in frames]
-        return frozenset(name for names in found for name in names)
-
     def add(self, rows: Rows, next_ms: int) -> None:
         """Keeps a page; nobody sees half of one."""
         path = self._folder / f"{next_ms:015d}.parquet"
         frame = pl.DataFrame(rows, schema=self._wanted.schema, orient="row")
-        if path.exists():  # further trades of the same millisecond
-            frame = pl.concat([pl.read_parquet(path), frame])
         part = path.with_suffix(".part")
         frame.write_parquet(part)
         part.replace(path)
-        if path not in self._files:
-            self._files.append(path)
+        self._files.append(path)
         self.rows += len(rows)
 
     def join(self, path: Path) -> None:
@@ -222,10 +210,10 @@ class Download:
         if since_ms >= end_ms:
             return False
         if self._wanted.what == TRADES:
-            rows, next_ms = await self._trades(since_ms, pages.known_ids())
+            rows, next_ms = await self._trades(since_ms)
         else:
             rows, next_ms = await self._bars(since_ms)
-        if not rows:
+        if not rows and next_ms <= since_ms + 1:
             return False
         kept = [row for row in rows if row[0] < self._wanted.end_ns]
         pages.add(kept, min(next_ms, end_ms))
@@ -244,31 +232,32 @@ class Download:
             if since_ms <= bar[0] and bar[0] + length_ms <= now_ms
         ]
         rows.sort(key=lambda row: row[0])
-        last_ms = rows[-1][0] // MILLISECOND_NS if rows else since_ms
-        return rows, int(last_ms) + length_ms
+        if not rows:
+            return rows, since_ms
+        return rows, int(rows[-1][0]) // MILLISECOND_NS + length_ms
 
-    async def _trades(self, since_ms: int, known: frozenset[str]) -> tuple[Rows, int]:
+    async def _trades(self, since_ms: int) -> tuple[Rows, int]:
+        """Those of the page's last millisecond are left to the next page, which has all of them."""
         found = await self._asked(
             lambda: self._exchange.fetch_trades(self._wanted.symbol, since_ms, PAGE)
         )
-        trades = [trade_of(item, self._wanted.instrument_id) for item in found]
         since_ns = since_ms * MILLISECOND_NS
-        fresh = [
-            trade
-            for trade in trades
-            if trade.ts_event_ns >= since_ns and trade.trade_id not in known
-        ]
-        if len(trades) >= PAGE and not fresh:
+        trades = [trade_of(item, self._wanted.instrument_id) for item in found]
+        trades = sorted((one for one in trades if one.ts_event_ns >= since_ns), key=_order)
+        last_ms = trades[-1].ts_event_ns // MILLISECOND_NS if trades else since_ms
+        is_one_moment = last_ms == since_ms
+        if is_one_moment and len(trades) >= PAGE:
             raise TooManyAtOnce(
                 f"{self._wanted.options.exchange} has more than {PAGE} trades of "
                 f"{self._wanted.symbol} at {since_ms} ms, and gives no more of them.",
                 "Download bars, or another exchange's trades.",
             )
-        rows = [
+        rows: Rows = [
             (trade.ts_event_ns, trade.price, trade.size, trade.side.value, trade.trade_id)
-            for trade in sorted(fresh, key=_order)
+            for trade in trades
+            if is_one_moment or trade.ts_event_ns < last_ms * MILLISECOND_NS
         ]
-        return rows, rows[-1][0] // MILLISECOND_NS if rows else since_ms
+        return rows, since_ms + 1 if is_one_moment else last_ms
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """An answer, after growing pauses where there is none; raises ExchangeSilent."""
