@@ -15,7 +15,7 @@ from tapeline.cli.sources import PRESETS, BadSource, Source, feed_options, prepa
 
 PRESET = PRESETS / "strategy.toml"
 SYNTHETIC_INSTRUMENT = "SYNA.SIM"
-SLICES_A_BAR = 4
+SLICES_A_BAR = (4, 5, 3, 2)
 SECOND_NS = 1_000_000_000
 HALF_SPREAD, PARTICIPATION = "0.0001", "0.1"
 """with --slippage model, as in a backtest"""
@@ -95,9 +95,13 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
 
 
 def slice_of(interval: str) -> str:
-    """A quarter of a bar, where that is whole seconds; else the bar."""
-    quarter, rest = divmod(duration_ns(interval, "--interval"), SLICES_A_BAR * SECOND_NS)
-    return interval if rest or not quarter else f"{quarter}s"
+    """A quarter of a bar or so, in whole seconds; a bar of one second is one slice."""
+    whole_ns = duration_ns(interval, "--interval")
+    for parts in SLICES_A_BAR:
+        part, rest = divmod(whole_ns, parts * SECOND_NS)
+        if part and not rest:
+            return f"{part}s"
+    return interval
 
 
 def stem_of(path: Path) -> str:
