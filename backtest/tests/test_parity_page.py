@@ -50,3 +50,13 @@ def test_facts_are_plain_and_add_up() -> None:
 def test_two_empty_runs_make_a_page_too() -> None:
     a, b = run_of([], CLOSES), run_of([], CLOSES, prefix="b")
     assert "same money, order by order" in page_of(parity(a, b), a, b)
+
+
+def test_the_page_names_the_parameters_that_differ() -> None:
+    a = run_of([DEAL], CLOSES)
+    described = msgspec.structs.replace(a.description, parameters={"fast": "5", "slow": "30"})
+    other = msgspec.structs.replace(a.description, parameters={"fast": "10", "slow": "30"})
+    one, two = RunTables(described, a.tables), RunTables(other, a.tables)
+    page = page_of(parity(one, two), one, two)
+    assert "Parameters that differ: fast 5, then 10." in page
+    assert "Parameters that differ" not in page_of(parity(one, one), one, one)

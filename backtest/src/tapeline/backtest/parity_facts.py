@@ -48,11 +48,19 @@ def _run(described: Description, profit: Fraction) -> dict[str, Any]:
         "title": described.title or described.run_id,
         "run_id": described.run_id,
         "kind": described.kind,
+        "parameters": dict(described.parameters),
         "profit": number(profit),
         "orders": described.orders,
         "fills": described.fills,
         "fees": described.fees,
     }
+
+
+def changed(facts: dict[str, Any]) -> list[str]:
+    """Parameters that the runs do not share, such as `band 0.1, then 0.2`."""
+    a, b = facts["a"]["parameters"], facts["b"]["parameters"]
+    names = sorted(name for name in {**a, **b} if a.get(name) != b.get(name))
+    return [f"{name} {a.get(name, 'not set')}, then {b.get(name, 'not set')}" for name in names]
 
 
 def pair_facts(part: Part) -> dict[str, Any]:

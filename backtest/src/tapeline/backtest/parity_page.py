@@ -12,7 +12,7 @@ import polars as pl
 
 from tapeline.backtest.alignment import ZERO
 from tapeline.backtest.parity import BUCKETS, Parity
-from tapeline.backtest.parity_facts import MEANINGS, by_line, facts_of, number
+from tapeline.backtest.parity_facts import MEANINGS, by_line, changed, facts_of, number
 from tapeline.backtest.report.charts import Chart, line
 from tapeline.backtest.report.document import (
     chart_places,
@@ -38,7 +38,7 @@ CENT: Final = 0.005
 def page_of(found: Parity, a: RunTables, b: RunTables) -> str:
     """The page."""
     facts = facts_of(found)
-    title = f"Parity: {facts['a']['title']} and {facts['b']['title']}"
+    title = f"Parity: {facts['a']['run_id']} and {facts['b']['run_id']}"
     charts = [waterfall(facts), growth(found), equity(a, b)]
     places = chart_places(charts)
     parts = [
@@ -58,11 +58,14 @@ def page_of(found: Parity, a: RunTables, b: RunTables) -> str:
 
 def _about(facts: dict[str, Any]) -> list[str]:
     runs = "; ".join(
-        f"{letter.upper()} is {facts[letter]['title']} ({facts[letter]['kind']}, "
+        f"{letter.upper()} is {facts[letter]['run_id']}: {facts[letter]['title']} "
+        f"({facts[letter]['kind']}, "
         f"{facts[letter]['fills']:,} fills)"
         for letter in "ab"
     )
-    return [f"{runs}. All money in {facts['currency'] or 'the base currency'}, B minus A."]
+    told = [f"{runs}. All money in {facts['currency'] or 'the base currency'}, B minus A."]
+    differing = changed(facts)
+    return [*told, f"Parameters that differ: {'; '.join(differing)}."] if differing else told
 
 
 def money(value: float) -> str:
@@ -174,7 +177,7 @@ def equity(a: RunTables, b: RunTables) -> Chart:
         values = rows["equity"].fill_null(float("nan")).to_numpy()
         places = kept(values)
         times = rows["ts_event_ns"].to_numpy()
-        title = f"{name}: {run.description.title or run.description.run_id}"
+        title = f"{name}: {run.description.run_id}"
         data.append(line(title, times[places], values[places], colour, dash=dash))
     notes = () if data else ("Neither run has a table of its equity.",)
     layout = {"xaxis": {"type": "date"}, "hovermode": "x unified"}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tapeline.cli.commands.options import AsJson, print_json
@@ -63,16 +64,18 @@ def parity(
 
 def show(facts: dict[str, Any], out: Console) -> None:
     """The table."""
-    from tapeline.backtest.parity_facts import MEANINGS
+    from tapeline.backtest.parity_facts import MEANINGS, changed
 
     orders = facts["orders"]
     matched = orders["EXACT"] + orders["NEAR"] + orders["OPPOSITE"]
     out.print(
-        f"A {facts['a']['title']} ({facts['a']['kind']}): profit {facts['a']['profit']:+,.2f}\n"
-        f"B {facts['b']['title']} ({facts['b']['kind']}): profit {facts['b']['profit']:+,.2f}\n"
+        f"A {facts['a']['run_id']} ({facts['a']['kind']}): profit {facts['a']['profit']:+,.2f}\n"
+        f"B {facts['b']['run_id']} ({facts['b']['kind']}): profit {facts['b']['profit']:+,.2f}\n"
         f"{matched:,} orders in both, {orders['ONLY_A']:,} only in A, "
         f"{orders['ONLY_B']:,} only in B"
     )
+    for text in changed(facts):
+        out.print(f"[dim]differs: {escape(text)}[/dim]")
     table = Table("because of", "B - A", "", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for name, value in facts["buckets"].items():
