@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from execution_samples import (
+    DAY,
     SECOND,
     T0,
     Driver,
@@ -28,11 +29,13 @@ from execution_samples import (
     venue,
 )
 
+from tapeline.contracts.accounts import CashAdjustment
 from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,
     Mode,
     NotSent,
+    Side,
     VenueReport,
 )
 from tapeline.execution.external_state import SHADOW
@@ -227,3 +230,18 @@ def test_the_order_keeps_its_place_in_a_recovered_state() -> None:
     assert driver.state.orders["o1"].is_imitated
     assert says(driver.step(trade(T0 + 1, 80.0)))[-1] == "approval-o1 FILLED end"
     assert replace(driver.state.ended["o1"], is_imitated=False).status.value == "FILLED"
+
+
+def test_what_an_imitated_position_would_owe_is_not_booked() -> None:
+    """The account's book is that of its real venue, where nothing is held."""
+    driver = shadow(borrow_rate=dec("36.5"))
+    driver.step(approved(order(side=Side.SELL)))
+    left(driver)
+    driver.step(trade(T0 + 1, 100.0))
+    cash = driver.state.external.books["a1"].cash("USD")
+    # On paper 10 x 100 x 36.5 / 365 = 100 for the night.
+    driver.at((T0 // DAY + 1) * DAY)
+    assert driver.state.paper.accrual_ns == (T0 // DAY + 2) * DAY
+    assert not [one for one in driver.outputs if isinstance(one.record, CashAdjustment)]
+    assert driver.state.external.books["a1"].cash("USD") == cash
+    whole(driver)

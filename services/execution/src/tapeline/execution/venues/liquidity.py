@@ -35,11 +35,8 @@ def consumed(state: PaperState, order: Order, tick: Tick, level: int) -> Decimal
     if not sides or isinstance(tick, Trade) or not is_counted(state.venues[order.venue]):
         return ZERO
     levels = sides.get(order.side.value, {})
-    shown = list(_displayed_levels(tick, order.side).items())
-    if level >= len(shown):
-        return ZERO
-    price, size = shown[level]
-    return min(levels.get(price, ZERO), size)
+    price, size = _standing(tick, order.side)[level]
+    return min(levels.get(_text(price_from_float(price)), ZERO), price_from_float(size))
 
 
 def taken(state: PaperState, order: Order, report: VenueReport) -> PaperState:
@@ -97,16 +94,21 @@ def displayed(state: PaperState, tick: Tick) -> PaperState:
 
 def _displayed_levels(shown: Quote | BookSnapshot, side: Side) -> Levels:
     """What stands on the side that orders of `side` take, best first."""
+    return {
+        _text(price_from_float(price)): price_from_float(size)
+        for price, size in _standing(shown, side)
+        if price > 0
+    }
+
+
+def _standing(shown: Quote | BookSnapshot, side: Side) -> list[tuple[float, float]]:
+    """Price and size of each level as the feed gives them, numbered as offers are."""
     if isinstance(shown, BookSnapshot):
         levels = shown.asks if side is Side.BUY else shown.bids
-        return {
-            _text(price_from_float(one.price)): price_from_float(one.size)
-            for one in levels
-            if one.price > 0
-        }
-    price = shown.ask_price if side is Side.BUY else shown.bid_price
-    size = shown.ask_size if side is Side.BUY else shown.bid_size
-    return {_text(price_from_float(price)): price_from_float(size)} if price > 0 else {}
+        return [(one.price, one.size) for one in levels]
+    if side is Side.BUY:
+        return [(shown.ask_price, shown.ask_size)]
+    return [(shown.bid_price, shown.bid_size)]
 
 
 def _text(price: Decimal) -> str:

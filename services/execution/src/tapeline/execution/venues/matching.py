@@ -208,15 +208,11 @@ class Offer:
     """0 for the best, then deeper"""
 
 
-def offers(order: Order, hit: Decimal, prices: Prices, step: Decimal) -> tuple[Offer, ...]:
-    """What a taker meets, best first: the one price of a tick, or the levels of a book. `hit` is
-    the best price, `step` the tick size."""
+def offers(order: Order, prices: Prices, step: Decimal) -> tuple[Offer, ...]:
+    """What a taker meets in a book, best first; `step` is the tick size."""
     is_buying = order.side is Side.BUY
-    levels = prices.asks if is_buying else prices.bids
-    if not levels:
-        return (Offer(hit, prices.size(order.side)),)
     found: list[Offer] = []
-    for number, level in enumerate(levels):
+    for number, level in enumerate(prices.asks if is_buying else prices.bids):
         price = _positive(level.price)
         if price is None:
             continue

@@ -82,7 +82,7 @@ class Meeting:
                 assert order.stop_price is not None
                 price = order.stop_price
             elif self.now.asks or self.now.bids:
-                return offers(order, price, self.now, self._instrument.tick_size)
+                return offers(order, self.now, self._instrument.tick_size)
         return (Offer(price, self.now.size(order.side)),)
 
     def _taken_from(

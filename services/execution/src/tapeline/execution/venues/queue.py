@@ -63,12 +63,11 @@ def ahead_after(state: PaperState, held: PaperOrder, tick: Tick, now: Prices) ->
     return ahead if now.traded_size is None else max(ahead - now.traded_size, ZERO)
 
 
-def _displayed(order: Order, shown: Quote | BookSnapshot | None) -> Decimal | None:
+def _displayed(order: Order, shown: Quote | BookSnapshot) -> Decimal | None:
     """Size displayed at an order's limit on its own side. Better than the best nothing stands;
     below it only a book says."""
     price = order.limit_price
-    if shown is None or price is None:
-        return None
+    assert price is not None
     is_buying = order.side is Side.BUY
     if isinstance(shown, BookSnapshot):
         for level in shown.bids if is_buying else shown.asks:
