@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from proving.outage import is_ready
 from proving.playing import Progress
 from tapeline.cli.plan import Part
 from tapeline.cli.session import Session
@@ -210,6 +211,9 @@ class Victim:
     def _strike(self, progress: Progress) -> None:
         child = self.session.child(self._name)
         if child is None:
+            return
+        # One that fell asleep before it fenced anybody would wake up and fence its successor.
+        if self.blows[0].kind is Kind.ZOMBIE and not is_ready(self.session, self._name):
             return
         self._due_s = 0.0
         if self.blows[0].kind is Kind.INSTANT:
