@@ -124,13 +124,14 @@ async def replay_run(
 
 
 def is_paced(reader: LogReader, slot_partition: int) -> bool:
-    """Whether the first batch of a journal was a slice; False for an empty one."""
+    """Whether the first batch of a journal was a slice; False where it has none."""
     place = (topics.JOURNAL, slot_partition)
     start, end = reader.starts([place])[place], reader.ends([place])[place]
     for low in range(start, end, STRETCH):
-        # The beginning may be transactions that were aborted.
-        if found := reader.read({place: (low, min(low + STRETCH, end))})[place]:
-            return bool(JOURNAL_DECODER.decode(found[0].value).batches[0].slice)
+        # A journal may begin with transactions that were aborted, or that consumed nothing.
+        for raw in reader.read({place: (low, min(low + STRETCH, end))})[place]:
+            for batch in JOURNAL_DECODER.decode(raw.value).batches:
+                return bool(batch.slice)
     return False
 
 
