@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,31 @@ def test_a_missing_file_is_named_by_its_offsets(tmp_path: Path) -> None:
     sorted((tmp_path / "ticks-0").glob("*.parquet"))[1].unlink()
     with pytest.raises(TapeHole, match="ticks-0 lacks offsets 10 to 19"):
         everything(tape)
+
+
+@pytest.mark.parametrize("gone", ["its last file", "its folder"])
+def test_what_a_closed_tape_has_lost_is_named(tmp_path: Path, gone: str) -> None:
+    tape = Tape(tmp_path)
+    tape.pull(a_log(), ["ticks"])
+    assert not tape.is_closed()
+    tape.close()
+    assert tape.is_closed()
+    folder = tmp_path / "ticks-0"
+    if gone == "its folder":
+        shutil.rmtree(folder)
+    else:
+        max(folder.glob("*.parquet")).unlink()
+    with pytest.raises(TapeHole, match=r"ticks-0 ends at offset \d+ instead of \d+"):
+        tape.is_closed()
+
+
+def test_a_closed_tape_whose_ends_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    tape = Tape(tmp_path)
+    tape.pull(a_log(), ["ticks"])
+    tape.close()
+    (tmp_path / store.ENDS).write_text("{")
+    with pytest.raises(TapeHole, match="cannot be read"):
+        tape.is_closed()
 
 
 @pytest.mark.parametrize("how", ["cut", "other", "garbage"])

@@ -38,7 +38,7 @@ from tapeline.runtime.ids import content_id
 
 FOLDER, TAPE = "backtests", "tape"
 """of a home"""
-CONFIGURATION, COMPLETE = "config.toml", "complete"
+CONFIGURATION = "config.toml"
 RECORDED, OFFLINE = "recorded", "offline"
 OnSlice = Callable[[MarketSlice], None]
 
@@ -195,11 +195,11 @@ def pulled(name: str, on_pulled: OnPulled) -> tuple[Run, Tape]:
     """A recorded run and its tape, complete and checked; Kafka is asked where it is not yet."""
     run = RunStore(home()).get(name)
     tape = Tape(home() / TAPE / run.name)
-    if not (tape.folder / COMPLETE).exists():
+    if not tape.is_closed():
         with desk(run.name) as place:
-            ranges = pull_run(tape, place.reader, on_pulled)
+            pull_run(tape, place.reader, on_pulled)
         if run.result:  # nothing more will be written
-            (tape.folder / COMPLETE).write_text(f"{ranges} journaled ranges checked\n")
+            tape.close()
     return run, tape
 
 

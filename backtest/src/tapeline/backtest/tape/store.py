@@ -6,10 +6,11 @@ The columns are those of a record: offset, append_ms, key, value, headers. The m
 hold its range, its number of records and the digest over their values; both are checked whenever
 it is read. A file comes to be under another name and is moved, so it is whole or not there; whoever
 pulls a partition holds its lock, so that two processes do not pull the same twice. What a process
-that was killed left behind is taken away by the next.
+that was killed left behind is taken away by the next. The tape of a run that has ended is closed:
+where each partition ends is written down, and a file or a folder that is gone later is missed.
 
 Errors:
-    TapeHole        records were deleted before they were pulled, or a file is missing in between
+    TapeHole        records were deleted before they were pulled, or a file is missing
     TapeDamaged     a file does not hold what it held when it was written
 """
 
@@ -41,6 +42,8 @@ SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "headers": pl.Binary(),
 }
 DIGEST, COUNT, LOCK, PART = "tapeline.digest", "tapeline.count", "lock", ".part"
+ENDS: Final = "ends.json"
+"""of a closed tape: topic-partition -> offset behind its last record"""
 OnPulled = Callable[[int, int], None]
 """Hears (offsets that are on the tape, offsets in all)."""
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -117,9 +120,30 @@ class Tape:
                     position = behind
                     on_pulled(done, total)
 
+    def close(self) -> None:
+        """Nothing more will be pulled: writes down where each partition ends."""
+        ends = {folder.name: self.end(_place_of(folder)) for folder in self._folders()}
+        part = self.folder / f"{ENDS}{PART}"
+        part.write_bytes(msgspec.json.encode(ends))
+        os.replace(part, self.folder / ENDS)
+
+    def is_closed(self) -> bool:
+        """Whether it is; raises TapeHole where a closed tape has not everything it had."""
+        try:
+            ends = msgspec.json.decode((self.folder / ENDS).read_bytes(), type=dict[str, int])
+        except FileNotFoundError:
+            return False
+        except msgspec.DecodeError as error:
+            raise self._not_whole(f"{ENDS} cannot be read ({error})") from error
+        for name, end in ends.items():
+            found = self.end(_place_of(self.folder / name))
+            if found != end or not (self.folder / name).is_dir():
+                raise self._not_whole(f"{name} ends at offset {found} instead of {end}")
+        return True
+
     def partition_count(self, topic: str) -> int:
         """Partitions of a topic that were pulled."""
-        return len(list(self.folder.glob(f"{topic}-[0-9]*")))
+        return sum(_place_of(folder)[0] == topic for folder in self._folders())
 
     def end(self, place: TopicPartition) -> int:
         """Behind the last offset on the tape; 0 where there is none."""
@@ -187,6 +211,20 @@ class Tape:
 
     def _folder_of(self, place: TopicPartition) -> Path:
         return self.folder / f"{place[0]}-{place[1]}"
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.folder.glob("*-[0-9]*/"))
+
+    def _not_whole(self, what: str) -> TapeHole:
+        return TapeHole(
+            f"The tape in {self.folder} is not what it was: {what}.",
+            "Delete the folder to pull it again from the topics.",
+        )
+
+
+def _place_of(folder: Path) -> TopicPartition:
+    topic, _, number = folder.name.rpartition("-")
+    return topic, int(number)
 
 
 def _part_of(path: Path) -> Part:
