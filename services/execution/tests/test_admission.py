@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -130,11 +131,23 @@ def test_in_a_paced_run_risk_is_alive_by_construction() -> None:
     assert answer(driver, approved(order(), now_ns=driver.now_ns)) == "SENT"
 
 
-def test_a_paced_watermark_is_as_fresh_as_its_slice() -> None:
+def test_in_real_time_a_watermark_that_says_paced_ages_like_any_other() -> None:
     driver = ready()
     driver.step(watermark(T0, is_paced=True), topic=topics.APPROVED_ORDERS)
-    driver.now_ns = T0 + 86_400 * SECOND
-    assert answer(driver, approved(order(), now_ns=driver.now_ns)) == "SENT"
+    driver.now_ns = T0 + 3 * SECOND
+    assert answer(driver, approved(order(), now_ns=driver.now_ns)) == "EXECUTION_RISK_SILENT"
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "code"), [(SECOND, "SENT"), (3 * SECOND, "EXECUTION_RISK_SILENT")]
+)
+def test_a_snapshot_that_still_says_whether_the_run_was_paced_loads(age_ns: int, code: str) -> None:
+    driver = ready()
+    older = json.loads(driver.dumped())
+    older["heartbeat"]["is_paced"] = True
+    driver.state = driver.core.load(json.dumps(older).encode())
+    driver.now_ns = T0 + age_ns
+    assert answer(driver, approved(order(), now_ns=driver.now_ns)) == code
 
 
 def test_a_cancel_passes_halted_and_with_risk_silent() -> None:

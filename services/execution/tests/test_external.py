@@ -23,7 +23,6 @@ from execution_samples import (
     outside,
     says,
     updates,
-    watermark,
 )
 
 from tapeline.contracts import topics
@@ -287,9 +286,6 @@ def test_shadow_needs_no_switch() -> None:
 
 def test_a_paced_run_does_not_reach_a_venue_with_a_clock_of_its_own() -> None:
     driver = outside(is_paced=True)
-    assert reply(driver) == "EXECUTION_VENUE_NOT_PACED"
-    driver = outside()
-    driver.step(watermark(T0, is_paced=True), topic=topics.APPROVED_ORDERS)
     assert reply(driver) == "EXECUTION_VENUE_NOT_PACED"
 
 

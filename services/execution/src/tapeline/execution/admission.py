@@ -196,8 +196,8 @@ def _destination(question: Question) -> Refusal | None:
     venue = state.venues.get(order.venue)
     if venue is None:
         return _no(Code.UNKNOWN_VENUE, f"Venue {order.venue or '(none)'} is not configured.")
-    is_paced = question.context.is_paced or state.heartbeat.is_paced
-    if is_paced and external.goes_outside(state, question.context.mode, order.venue):
+    context = question.context
+    if context.is_paced and external.goes_outside(state, context.mode, order.venue):
         return _no(Code.VENUE_NOT_PACED, f"Venue {order.venue} has a clock of its own.")
     return None
 
@@ -247,7 +247,7 @@ def _takes_back(question: Question) -> bool:
 def _risk_is_alive(question: Question) -> Refusal | None:
     heartbeat, rules = question.state.heartbeat, question.rules
     # Slices are complete only with risk's own watermark, so risk is alive by construction.
-    if question.context.is_paced or heartbeat.is_paced:
+    if question.context.is_paced:
         return None
     age_ns = question.event.session_ns - heartbeat.ts_event_ns
     # One from the future would look fresh for as long as it is ahead.

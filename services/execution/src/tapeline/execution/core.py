@@ -475,8 +475,7 @@ class ExecutionCore:
         is_risks = record.source == f"risk/{self.context.shard}"
         if event.topic != topics.APPROVED_ORDERS or not is_risks:
             return state
-        beat = RiskHeartbeat(ts_event_ns=record.ts_event_ns, is_paced=record.is_paced)
-        return replace(state, heartbeat=beat)
+        return replace(state, heartbeat=RiskHeartbeat(ts_event_ns=record.ts_event_ns))
 
     @exact
     def _evolve_output(self, state: ExecutionState, event: Output) -> ExecutionState:

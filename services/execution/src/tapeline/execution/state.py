@@ -191,7 +191,6 @@ class RiskHeartbeat:
     """The last sign of life of risk on approved-orders."""
 
     ts_event_ns: int = 0
-    is_paced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
