@@ -39,7 +39,8 @@ from tapeline.accounting.numbers import ZERO, price_from_float
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import AssetClass, MissingInputRule, QueueRule
 from tapeline.contracts.market import BookSnapshot, Quote, Trade
-from tapeline.contracts.orders import Fill, OrderType, Side
+from tapeline.contracts.orders import Fill, LiquiditySide, OrderType, Side
+from tapeline.execution.venues.matching import quote_of
 from tapeline.runtime.core import Input
 
 PRICES = st.sampled_from([99.0, 99.5, 100.0, 100.5, 101.0])
@@ -55,6 +56,7 @@ STEPS = st.one_of(
     st.tuples(st.just("trade"), PRICES, SIZES),
     st.tuples(st.just("quote"), PRICES, SIZES),
     st.tuples(st.just("book"), PRICES, st.sampled_from([2.0, 9.0])),
+    st.tuples(st.just("crossed"), PRICES, st.sampled_from([2.0, 9.0])),
     st.tuples(st.just("rate"), st.sampled_from([-0.001, 0.0001, 0.1]), st.just(0)),
     st.tuples(st.just("wait"), st.sampled_from([1, 3600, 86_400, 3 * 86_400]), st.just(0)),
 )
@@ -98,11 +100,10 @@ def play(plan: Sequence[Any], venue_changes: dict[str, Any], kind: AssetClass) -
             driver.step(trade(now_ns, what, more))
         elif step == "quote":
             driver.step(quote(now_ns, what - 0.5, what + 0.5, more))
-        elif step == "book":
-            bids, asks = (
-                [(what - 0.5, more), (what - 1, 8.0)],
-                [(what + 0.5, more), (what + 1, 8.0)],
-            )
+        elif step in ("book", "crossed"):
+            half = 0.5 if step == "book" else -0.75
+            bids = [(what - half, more), (what - half - 0.5, 8.0)]
+            asks = [(what + half, more), (what + half + 0.5, 8.0)]
             driver.step(book(now_ns, bids, asks))
         elif step == "rate":
             driver.step(rate(now_ns, what))
@@ -124,6 +125,8 @@ def test_what_holds_whatever_is_assumed(
     evolve_alone_and_the_dump_give_the_same_state(driver)
     the_venues_cash_is_the_fold_of_fills_and_account_events(driver)
     nothing_is_filled_that_was_not_there(driver, venue_changes)
+    if venue_changes["is_stop_gapped"]:
+        no_taker_gets_better_than_the_worse_side(driver)
 
 
 @settings(max_examples=60, deadline=None)
@@ -193,6 +196,18 @@ def nothing_is_filled_that_was_not_there(driver: Driver, venue: dict[str, Any]) 
                 shown[side] = {price: (size, left - total)}
             elif not isinstance(tick, Trade):
                 shown[side] = {}
+
+
+def no_taker_gets_better_than_the_worse_side(driver: Driver) -> None:
+    for tick, said in steps_of(driver):
+        if isinstance(tick, Trade):
+            continue
+        best = quote_of(tick) if isinstance(tick, BookSnapshot) else tick
+        both = (price_from_float(best.bid_price), price_from_float(best.ask_price))
+        for fill in fills(said):
+            if fill.liquidity_side is LiquiditySide.TAKER:
+                is_buying = fill.side is Side.BUY
+                assert fill.price >= max(both) if is_buying else fill.price <= min(both)
 
 
 def steps_of(driver: Driver) -> list[tuple[Trade | Quote | BookSnapshot, list[Any]]]:

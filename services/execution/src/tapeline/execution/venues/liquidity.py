@@ -16,7 +16,7 @@ from tapeline.accounting.numbers import ZERO, fixed, price_from_float
 from tapeline.contracts.config import Venue
 from tapeline.contracts.market import BookSnapshot, Quote, Trade
 from tapeline.contracts.orders import LiquiditySide, Order, Side, VenueReport
-from tapeline.execution.venues.matching import Tick
+from tapeline.execution.venues.matching import Offer, Tick, offers, prices_of
 from tapeline.execution.venues.paper_state import PaperState
 
 Levels = dict[str, Decimal]
@@ -29,14 +29,19 @@ def is_counted(venue: Venue) -> bool:
     return venue.is_own_size_consumed and bool(venue.participation_max)
 
 
-def consumed(state: PaperState, order: Order, tick: Tick, level: int) -> Decimal:
-    """What is gone already of a size that a tick displays for an order's side."""
+def consumed(state: PaperState, order: Order, tick: Tick, offer: Offer) -> Decimal:
+    """What is gone already of the size that a tick offers to an order."""
     sides = state.consumed.get(order.instrument_id)
     if not sides or isinstance(tick, Trade) or not is_counted(state.venues[order.venue]):
         return ZERO
     levels = sides.get(order.side.value, {})
-    price, size = _standing(tick, order.side)[level]
-    return min(levels.get(_text(price_from_float(price)), ZERO), price_from_float(size))
+    standing = _standing(tick, order.side)[offer.level : offer.level + offer.depth]
+    gone = (
+        min(levels.get(_text(price_from_float(price)), ZERO), price_from_float(size))
+        for price, size in standing
+        if price > 0
+    )
+    return sum(gone, ZERO)
 
 
 def taken(state: PaperState, order: Order, report: VenueReport) -> PaperState:
@@ -47,30 +52,43 @@ def taken(state: PaperState, order: Order, report: VenueReport) -> PaperState:
     shown = book if book is not None and book.ts_event_ns == now_ns else quote
     if shown is None or shown.ts_event_ns != now_ns or not is_counted(state.venues[order.venue]):
         return state
-    levels = _displayed_levels(shown, order.side)
-    assert report.quantity is not None
-    price = _level_of(levels, order, report)
-    if price is None:
+    levels = _levels_of(state, shown, order, report)
+    if not levels:
         return state
     sides = state.consumed.get(name, {})
-    side = sides.get(order.side.value, {})
-    side = {**side, price: fixed(side.get(price, ZERO) + report.quantity)}
+    before = sides.get(order.side.value, {})
+    side = {**before, **_spread(report, levels, before)}
     return replace(state, consumed={**state.consumed, name: {**sides, order.side.value: side}})
 
 
-def _level_of(levels: Levels, order: Order, report: VenueReport) -> str | None:
-    """The displayed price that a fill was at: for a taker the deepest that its price reaches."""
-    at = next(iter(levels), None)
-    if report.liquidity_side is not LiquiditySide.TAKER or report.price is None:
-        return at
-    for price in levels:
-        is_reached = (
-            Decimal(price) <= report.price
-            if order.side is Side.BUY
-            else Decimal(price) >= report.price
-        )
-        at = price if is_reached else at
-    return at
+def _levels_of(
+    state: PaperState, shown: Quote | BookSnapshot, order: Order, report: VenueReport
+) -> Levels:
+    """The displayed levels that a fill was of: for a taker those that came to its price, else the
+    best."""
+    standing = _standing(shown, order.side)
+    begin, behind = 0, 1
+    if report.liquidity_side is LiquiditySide.TAKER and isinstance(shown, BookSnapshot):
+        instrument = state.instruments[order.instrument_id]
+        prices = prices_of(shown, None, instrument, state.venues[order.venue])
+        for offer in offers(order.side, prices, instrument.tick_size):
+            if offer.price == report.price:
+                begin, behind = offer.level, offer.level + offer.depth
+    return _sizes(standing[begin:behind])
+
+
+def _spread(report: VenueReport, levels: Levels, before: Levels) -> Levels:
+    """What is gone of each level after a fill of them all, the best first."""
+    assert report.quantity is not None
+    left, gone = report.quantity, dict[str, Decimal]()
+    for price, size in levels.items():
+        had = before.get(price, ZERO)
+        part = min(left, max(size - had, ZERO))
+        gone[price] = fixed(had + part)
+        left -= part
+    last = next(reversed(gone))
+    gone[last] = fixed(gone[last] + left)
+    return gone
 
 
 def displayed(state: PaperState, tick: Tick) -> PaperState:
@@ -94,9 +112,13 @@ def displayed(state: PaperState, tick: Tick) -> PaperState:
 
 def _displayed_levels(shown: Quote | BookSnapshot, side: Side) -> Levels:
     """What stands on the side that orders of `side` take, best first."""
+    return _sizes(_standing(shown, side))
+
+
+def _sizes(standing: list[tuple[float, float]]) -> Levels:
     return {
         _text(price_from_float(price)): price_from_float(size)
-        for price, size in _standing(shown, side)
+        for price, size in standing
         if price > 0
     }
 

@@ -20,6 +20,7 @@ from tapeline.accounting.numbers import (
     ONE,
     ZERO,
     divide_rounded,
+    fixed,
     price_from_float,
     product,
     root_rounded,
@@ -206,18 +207,31 @@ class Offer:
     """None: the feed does not say"""
     level: int = 0
     """0 for the best, then deeper"""
+    depth: int = 1
+    """displayed levels, from `level` on, that come to this price"""
 
 
-def offers(order: Order, prices: Prices, step: Decimal) -> tuple[Offer, ...]:
-    """What a taker meets in a book, best first; `step` is the tick size."""
-    is_buying = order.side is Side.BUY
-    found: list[Offer] = []
-    for number, level in enumerate(prices.asks if is_buying else prices.bids):
-        price = _positive(level.price)
-        if price is None:
+def offers(side: Side, prices: Prices, step: Decimal) -> tuple[Offer, ...]:
+    """What a taker meets in a book, best first; `step` is the tick size.
+
+    No level is better than the whole book's price: where bids stand above asks, a buyer pays the
+    best bid for what is asked below it, as of a crossed quote.
+    """
+    best, found = prices.taken(side), list[Offer]()
+    for number, level in enumerate(prices.asks if side is Side.BUY else prices.bids):
+        price, size = _positive(level.price), _positive(level.size)
+        if price is None or best is None:
             continue
-        price = round_up_to_tick(price, step) if is_buying else round_down_to_tick(price, step)
-        found.append(Offer(price, _positive(level.size), number))
+        if side is Side.BUY:
+            price = max(round_up_to_tick(price, step), best)
+        else:
+            price = min(round_down_to_tick(price, step), best)
+        last = found[-1] if found else None
+        if last is None or last.price != price:
+            found.append(Offer(price, size, number))
+        else:
+            size = None if size is None or last.size is None else fixed(last.size + size)
+            found[-1] = replace(last, size=size, depth=number + 1 - last.level)
     return tuple(found)
 
 

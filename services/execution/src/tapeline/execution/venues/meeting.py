@@ -10,6 +10,7 @@ from typing import TypeAlias
 from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
 from tapeline.contracts.config import Instrument, MissingInputRule, QueueRule, Venue
+from tapeline.contracts.market import BookSnapshot
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
 from tapeline.execution.venues import arrival, liquidity, missing, queue
 from tapeline.execution.venues.matching import (
@@ -82,18 +83,18 @@ class Meeting:
                 assert order.stop_price is not None
                 price = order.stop_price
             elif self.now.asks or self.now.bids:
-                return offers(order, self.now, self._instrument.tick_size)
+                return offers(order.side, self.now, self._instrument.tick_size)
         return (Offer(price, self.now.size(order.side)),)
 
     def _taken_from(
         self, met: tuple[Offer, ...], wanted: Decimal, liquidity_side: LiquiditySide
     ) -> Iterator[Filled]:
-        order = self.held.order
+        order, is_book = self.held.order, isinstance(self.tick, BookSnapshot)
         for offer in met:
             quantity = self._quantity(wanted, offer)
             if quantity <= 0:
                 continue
-            if liquidity_side is LiquiditySide.TAKER and len(met) == 1:
+            if liquidity_side is LiquiditySide.TAKER and not is_book:
                 taken = self.taken.get((order.side, 0), ZERO) + quantity
                 paid = impacted(order, offer, taken, self._venue, self._instrument.tick_size)
                 offer = replace(offer, price=paid)
@@ -105,7 +106,7 @@ class Meeting:
         """How much of `wanted` an offer gives."""
         order, gone = self.held.order, ZERO
         if self.before.consumed:
-            gone = liquidity.consumed(self.before, order, self.tick, offer.level)
+            gone = liquidity.consumed(self.before, order, self.tick, offer)
         return fill_quantity(
             wanted,
             offer,
