@@ -63,6 +63,30 @@ def test_a_flip_by_hand(is_scalar: bool) -> None:
     ]
 
 
+def test_the_tables_tell_its_orders_and_fills() -> None:
+    market = bars([10, 11, 12, 12, 9, 8, 13], [10, 11, 12, 9, 8, 13, 14])
+    run = outcome(market, setup()).tables("here", "by hand")
+    fills = run["fills"].select("side", "role", "quantity", "price", "fee", "multiplier")
+    assert fills.rows() == [
+        ("SELL", "WHOLE", 1.0, 9.0, 0.009, 1.0),
+        ("BUY", "WHOLE", 2.0, 13.0, 0.026, 1.0),
+    ]
+    ends = [START + 4 * MINUTE, START + 6 * MINUTE]
+    orders = run["orders"].select(
+        "ts_decided_ns", "ts_approved_ns", "ts_sent_ns", "ts_done_ns", "side", "filled_quantity"
+    )
+    # Asked in the last nanosecond of a bar, filled at the first tick of the next.
+    assert orders.rows() == [
+        (ends[0] - 1, ends[0] - 1, ends[0] - 1, ends[0], "SELL", 1.0),
+        (ends[1] - 1, ends[1] - 1, ends[1] - 1, ends[1], "BUY", 2.0),
+    ]
+    assert run["orders"].select("average_price", "status", "code").rows() == [
+        (9.0, "FILLED", ""),
+        (13.0, "FILLED", ""),
+    ]
+    assert run["orders"]["client_order_id"].to_list() == run["fills"]["client_order_id"].to_list()
+
+
 @pytest.mark.parametrize("is_scalar", [False, True])
 def test_a_tick_at_the_very_start_of_a_later_minute_fills(is_scalar: bool) -> None:
     closes = [(0, 10), (MINUTE, 11), (2 * MINUTE, 12), (4 * MINUTE - 1, 9)]

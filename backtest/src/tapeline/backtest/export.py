@@ -22,7 +22,7 @@ from tapeline.accounting.numbers import ZERO, exact
 from tapeline.agents.config_book import ConfigBook, book_of
 from tapeline.backtest.knowledge import knowledge_warnings
 from tapeline.backtest.recorded_equity import Books, equity_rows
-from tapeline.backtest.recorded_orders import OrderRecords, order_rows
+from tapeline.backtest.recorded_orders import OrderRecords, fill_rows, order_rows
 from tapeline.backtest.recorded_topics import RecordedTopics
 from tapeline.backtest.run_tables import Description, RunTables, table
 from tapeline.backtest.stage_replay import digest_of
@@ -104,7 +104,7 @@ def tables_from(found: Recorded, told: Told, events: int) -> RunTables:
         fills=found.fills,
     )
     tables = {
-        "fills": table("fills", [_fill_row(fill, books) for fill in found.fills]),
+        "fills": table("fills", fill_rows(found.fills, books.instruments)),
         "orders": table("orders", order_rows(records)),
         "equity": table("equity", equity),
         "bars": table("bars", bars),
@@ -182,27 +182,6 @@ def _bars(found: Recorded) -> tuple[int, list[dict[str, Any]]]:
         if bar.interval_ns == interval_ns
     ]
     return interval_ns, sorted(rows, key=lambda row: (row["ts_close_ns"], row["instrument_id"]))
-
-
-def _fill_row(fill: Fill, books: Books) -> dict[str, Any]:
-    instrument = books.instruments.get(fill.instrument_id)
-    return {
-        "ts_event_ns": fill.ts_event_ns,
-        "account_id": fill.account_id,
-        "group_id": fill.group_id,
-        "instrument_id": fill.instrument_id,
-        "client_order_id": fill.client_order_id,
-        "decision_id": fill.decision_id,
-        "side": fill.side.value,
-        "role": fill.role.value,
-        "liquidity": fill.liquidity_side.value,
-        "quantity": float(fill.quantity),
-        "price": float(fill.price),
-        "fee": float(fill.commission),
-        "arrival_price": float(fill.arrival_price),
-        "slippage": None if fill.slippage is None else float(fill.slippage),
-        "multiplier": None if instrument is None else float(instrument.multiplier),
-    }
 
 
 def _cash_rows(event: Any, books: Books) -> list[dict[str, Any]]:

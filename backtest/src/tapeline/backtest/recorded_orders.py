@@ -1,13 +1,15 @@
-"""The orders of a recorded run: each decision that asked for one, and what became of it."""
+"""Orders and fills of a run as rows of its tables, recorded or just played: each decision that
+asked for an order, and what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.config import Instrument
 from tapeline.contracts.orders import (
     ApprovedOrder,
     ChildRole,
@@ -43,6 +45,31 @@ class OrderRecords:
     denials: Iterable[Denial] = ()
     updates: Iterable[OrderUpdate] = ()
     fills: Iterable[Fill] = ()
+
+
+def fill_rows(fills: Iterable[Fill], instruments: Mapping[str, Instrument]) -> list[dict[str, Any]]:
+    """Rows of the table fills, as they come; the multiplier is null where nobody knows it."""
+    return [_fill_row(fill, instruments.get(fill.instrument_id)) for fill in fills]
+
+
+def _fill_row(fill: Fill, instrument: Instrument | None) -> dict[str, Any]:
+    return {
+        "ts_event_ns": fill.ts_event_ns,
+        "account_id": fill.account_id,
+        "group_id": fill.group_id,
+        "instrument_id": fill.instrument_id,
+        "client_order_id": fill.client_order_id,
+        "decision_id": fill.decision_id,
+        "side": fill.side.value,
+        "role": fill.role.value,
+        "liquidity": fill.liquidity_side.value,
+        "quantity": float(fill.quantity),
+        "price": float(fill.price),
+        "fee": float(fill.commission),
+        "arrival_price": float(fill.arrival_price),
+        "slippage": None if fill.slippage is None else float(fill.slippage),
+        "multiplier": None if instrument is None else float(instrument.multiplier),
+    }
 
 
 def order_rows(records: OrderRecords) -> list[dict[str, Any]]:

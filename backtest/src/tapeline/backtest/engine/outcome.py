@@ -13,8 +13,9 @@ from tapeline.accounting.numbers import exact, notional, price_from_float
 from tapeline.backtest.engine.desk import Said
 from tapeline.backtest.engine.market import Market
 from tapeline.backtest.engine.setup import ACCOUNT, CURRENCY, GROUP, Setup
+from tapeline.backtest.recorded_orders import OrderRecords, fill_rows, order_rows
 from tapeline.backtest.run_tables import COLUMNS, Description, RunTables, table
-from tapeline.contracts.orders import OrderUpdate, Side
+from tapeline.contracts.orders import Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,68 +108,19 @@ class Outcome:
         return RunTables(description, tables)
 
     def _fills(self) -> pl.DataFrame:
-        rows = [
-            {
-                "ts_event_ns": fill.ts_event_ns,
-                "account_id": fill.account_id,
-                "group_id": fill.group_id,
-                "instrument_id": fill.instrument_id,
-                "client_order_id": fill.client_order_id,
-                "decision_id": fill.decision_id,
-                "side": fill.side.value,
-                "role": fill.role.value,
-                "liquidity": fill.liquidity_side.value,
-                "quantity": float(fill.quantity),
-                "price": float(fill.price),
-                "fee": float(fill.commission),
-                "arrival_price": float(fill.arrival_price),
-                "slippage": None if fill.slippage is None else float(fill.slippage),
-            }
-            for fill in self.said.fills
-        ]
-        return table("fills", rows)
+        instrument = self.setup.instrument()
+        return table("fills", fill_rows(self.said.fills, {instrument.instrument_id: instrument}))
 
     def _orders(self) -> pl.DataFrame:
-        last = {update.client_order_id: update for update in self.said.updates}
-        sent = {
-            update.client_order_id: update.ts_event_ns
-            for update in self.said.updates
-            if update.command is not None
-        }
-        by_decision = {item.approval.decision_id: item for item in self.said.approvals}
-        refused = {item.decision_id: item for item in self.said.denials}
-        rows = []
-        for decision in self.said.decisions:
-            row: dict[str, Any] = {
-                "ts_decided_ns": decision.ts_event_ns,
-                "account_id": decision.account_id,
-                "group_id": decision.group_id,
-                "instrument_id": decision.instrument_id,
-                "decision_id": decision.decision_id,
-                "order_type": decision.order_type.value,
-            }
-            denial = refused.get(decision.decision_id)
-            approved = by_decision.get(decision.decision_id)
-            if approved is not None:
-                order = approved.order
-                row |= {
-                    "ts_approved_ns": approved.ts_event_ns,
-                    "ts_sent_ns": sent.get(order.client_order_id),
-                    "client_order_id": order.client_order_id,
-                    "side": order.side.value,
-                    "quantity": float(order.quantity),
-                    **_end_of(last.get(order.client_order_id)),
-                }
-            elif denial is not None:
-                row |= {
-                    "side": None if decision.side is None else decision.side.value,
-                    "quantity": None if decision.quantity is None else float(decision.quantity),
-                    "ts_done_ns": denial.ts_event_ns,
-                    "status": "DENIED",
-                    "code": denial.code.value,
-                }
-            rows.append(row)
-        return table("orders", rows)
+        said = self.said
+        records = OrderRecords(
+            decisions=said.decisions,
+            approvals=said.approvals,
+            denials=said.denials,
+            updates=said.updates,
+            fills=said.fills,
+        )
+        return table("orders", order_rows(records))
 
     def _equity(self) -> pl.DataFrame:
         """At the close of each bar, with the fills before it."""
@@ -220,16 +172,3 @@ class Outcome:
             "amount": float(self.setup.cash),
         }
         return table("cash", [row])
-
-
-def _end_of(update: OrderUpdate | None) -> dict[str, Any]:
-    if update is None:
-        return {}
-    price = update.average_price
-    return {
-        "ts_done_ns": update.ts_event_ns if update.is_terminal else None,
-        "filled_quantity": float(update.filled_quantity),
-        "average_price": None if price is None else float(price),
-        "status": update.status.value,
-        "code": update.code,
-    }

@@ -123,9 +123,10 @@ class Setup:
 
     def records(self) -> tuple[Any, ...]:
         """The configuration, in an order in which every record finds what it names."""
-        return (self._instrument(), self._venue(), self.account(), self.group(), self._mandate())
+        return (self.instrument(), self._venue(), self.account(), self.group(), self._mandate())
 
-    def _instrument(self) -> Instrument:
+    def instrument(self) -> Instrument:
+        """The one that is traded."""
         symbol, _, _ = self.instrument_id.partition(".")
         return Instrument(
             instrument_id=self.instrument_id,
