@@ -75,10 +75,10 @@ def test_the_tables_tell_its_orders_and_fills() -> None:
     orders = run["orders"].select(
         "ts_decided_ns", "ts_approved_ns", "ts_sent_ns", "ts_done_ns", "side", "filled_quantity"
     )
-    # Asked in the last nanosecond of a bar, filled at the first tick of the next.
+    # It speaks of the bar's end, leaves in the bar's last nanosecond, fills at the next bar's open.
     assert orders.rows() == [
-        (ends[0] - 1, ends[0] - 1, ends[0] - 1, ends[0], "SELL", 1.0),
-        (ends[1] - 1, ends[1] - 1, ends[1] - 1, ends[1], "BUY", 2.0),
+        (ends[0], ends[0] - 1, ends[0] - 1, ends[0], "SELL", 1.0),
+        (ends[1], ends[1] - 1, ends[1] - 1, ends[1], "BUY", 2.0),
     ]
     assert run["orders"].select("average_price", "status", "code").rows() == [
         (9.0, "FILLED", ""),
