@@ -12,6 +12,13 @@ from container_settings import module_of, settings_problems
 from tapeline.runtime.topology import Topology
 
 OURS = "tapeline/"
+KEYS = "/var/lib/tapeline/keys/"
+KEYS_OF = {
+    "audit": {"audit"},
+    "execution": {"operators", "seal"},
+    "risk": {"groups", "operators", "seal"},
+}
+"""Folders of keys that a service reads; `prepare` alone writes them."""
 PROCESSES = {
     "audit",
     "bars",
@@ -40,6 +47,8 @@ def compose_problems(path: Path, *more: Path) -> list[str]:
         found += [
             f"compose {name}: {problem}" for problem in _service_problems(service, data, path)
         ]
+        if name != "prepare":
+            found += [f"compose {name}: {problem}" for problem in _key_problems(name, service)]
     for kind in ("volumes", "secrets", "networks"):
         found += [f"compose: {problem}" for problem in _unused(data, kind)]
     return found
@@ -102,6 +111,15 @@ def _own_problems(service: dict[str, Any], path: Path) -> Iterator[str]:
     shards = environment.get("TAPELINE_SHARDS")
     if shards is not None and shards != ",".join(map(str, range(Topology().account))):
         yield f"owns the shards {shards}"
+
+
+def _key_problems(name: str, service: dict[str, Any]) -> Iterator[str]:
+    mounts = [volume.split(":") for volume in service.get("volumes", ()) if KEYS in volume]
+    keys = {folder.removeprefix(KEYS) for _, folder, *_ in mounts}
+    if keys != KEYS_OF.get(name, set()):
+        yield f"sees the keys {sorted(keys)}"
+    if any(rights != ["ro"] for _, _, *rights in mounts):
+        yield "may write keys"
 
 
 def _unused(data: dict[str, Any], kind: str) -> Iterator[str]:

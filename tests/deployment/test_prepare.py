@@ -17,6 +17,7 @@ from tapeline.contracts.topics import TOPICS
 from tapeline.execution.intents.migrate import APP_ROLE
 from tapeline.runtime.codec import Decoder
 from tapeline.runtime.kafka import confluent_config
+from tapeline.runtime.keys import KeyRing, SigningError, group_folder
 from tapeline.runtime.log_reader import LogReader
 from tapeline.runtime.settings import KafkaSettings, SettingsError
 from tapeline.runtime.topology import delete_topics, partition_counts
@@ -90,6 +91,24 @@ def test_a_deployment_is_made_ready_and_may_be_so_again(
     sender_url = f"postgresql://{APP_ROLE}@{url.host}:{url.port}/{url.database}"
     with psycopg.connect(f"{sender_url}?passfile={intents}") as connection:
         assert connection.execute("SELECT count(*) FROM execution.intent").fetchone() == (0,)
+
+
+def test_a_group_outside_gets_a_secret_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare.make_keys(tmp_path, ["momentum"])
+    ring = group_folder(tmp_path, "momentum")
+    secret = (ring / "first.key").read_bytes()
+    prepare.make_keys(tmp_path, ["momentum", "carry"])
+    assert (ring / "first.key").read_bytes() == secret
+    assert KeyRing.from_folder(ring).keys().active == "first"
+    assert KeyRing.from_folder(group_folder(tmp_path, "carry")).keys().active == "first"
+    assert str(ring) in capsys.readouterr().out
+    with pytest.raises(SigningError):
+        prepare.make_keys(tmp_path, ["../seal"])
+    with pytest.raises(SystemExit):
+        prepare.main(["--group", "momentum"])
+    assert "--keys" in capsys.readouterr().err
 
 
 def test_a_url_with_two_passwords_is_refused() -> None:

@@ -307,6 +307,20 @@ def test_what_compose_must_not_say_of_a_shadow_run_is_found(
         (lambda s: s["risk"]["environment"].update(TAPELINE_SHARD="0"), "TAPELINE_SHARD is not"),
         (lambda s: s["risk"].pop("volumes"), "nothing is mounted"),
         (lambda s: s["audit"]["volumes"].append("more:/more"), "not both declared and used"),
+        (
+            lambda s: s["risk"]["volumes"].remove("group-keys:/var/lib/tapeline/keys/groups:ro"),
+            "risk: sees the keys",
+        ),
+        (
+            lambda s: s["execution"]["volumes"].append(
+                "group-keys:/var/lib/tapeline/keys/groups:ro"
+            ),
+            "execution: sees the keys",
+        ),
+        (
+            lambda s: s["audit"]["volumes"].append("chain-keys:/var/lib/tapeline/keys/audit"),
+            "may write keys",
+        ),
     ],
 )
 def test_what_compose_must_not_say_is_found(

@@ -23,7 +23,13 @@ from tapeline.cli.publishing import publish
 from tapeline.cli.sources import PRESETS
 from tapeline.runtime.exits import UNAVAILABLE, Failure, FileUnusable
 from tapeline.runtime.kafka import wait_for_kafka
-from tapeline.runtime.keys import OPERATOR_FOLDER, SEAL_FOLDER, create_secret, create_signer
+from tapeline.runtime.keys import (
+    OPERATOR_FOLDER,
+    SEAL_FOLDER,
+    create_secret,
+    create_signer,
+    group_folder,
+)
 from tapeline.runtime.settings import ServiceSettings, SettingsError, load_settings, main_guard
 from tapeline.runtime.topology import create_topics
 
@@ -45,7 +51,10 @@ class PrepareSettings(ServiceSettings):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the process; returns its exit code."""
-    parsed = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    parsed = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    if parsed.group and parsed.keys is None:
+        parser.error("--group needs --keys: the folder in which its secret is made")
     return main_guard(lambda: run(parsed))
 
 
@@ -53,7 +62,7 @@ def run(arguments: Namespace) -> int:
     """Does the parts that were asked for, in the order in which services need them."""
     settings = load_settings(PrepareSettings)
     if arguments.keys is not None:
-        make_keys(arguments.keys)
+        make_keys(arguments.keys, arguments.group)
     if arguments.passfile is not None:
         make_tables(settings, arguments.password_file, arguments.passfile, arguments.role)
     if arguments.intents_passfile is not None:
@@ -70,8 +79,9 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def make_keys(folder: Path) -> None:
-    """Seals, an operator's pair and chain keys, each where there is none yet."""
+def make_keys(folder: Path, groups: Sequence[str] = ()) -> None:
+    """Seals, an operator's pair, chain keys and secrets of groups outside, each where there is
+    none yet."""
     if not _has(folder / SEAL_FOLDER, "*.key"):
         create_secret(folder / SEAL_FOLDER, FIRST_KEY)
     if not _has(folder / OPERATOR_FOLDER, "*.pub"):
@@ -79,6 +89,11 @@ def make_keys(folder: Path) -> None:
     if not _has(folder / KEY_FOLDER, "*.key"):
         create_key(folder / KEY_FOLDER, FIRST_KEY)
     sys.stdout.write(f"keys: {folder}\n")
+    for group in groups:
+        ring = group_folder(folder, group)
+        if not _has(ring, "*.key"):
+            create_secret(ring, FIRST_KEY)
+        sys.stdout.write(f"group {group}: {ring}, readable by risk alone; hand its key over\n")
 
 
 def make_tables(
@@ -166,6 +181,13 @@ def _parser() -> ArgumentParser:
         "--configuration", metavar="NAME", help="publish a preset or a TOML file to config"
     )
     parser.add_argument("--keys", type=Path, metavar="DIR", help="make keys where there are none")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="GROUP",
+        help="with --keys: also a secret for a group outside, which signs; may be repeated",
+    )
     parser.add_argument(
         "--passfile",
         type=Path,
