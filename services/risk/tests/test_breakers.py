@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from risk_samples import (
     venue,
 )
 
+from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.config import Limits
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import ApprovedOrder, OrderAction, Side
@@ -270,6 +272,30 @@ def test_a_runaway_group_is_halted_within_a_second_and_answered_together() -> No
     world.now_ns += 2 * SECOND
     world.fire()
     assert world.state.rushes == {}
+
+
+def test_a_group_that_is_halted_and_goes_on_as_fast_is_not_looked_at_at_all() -> None:
+    world = rushing(group_order_rate_max=50)
+    first = list(rush(world, COUNT, PAUSE_NS))
+    assert [one for one in first if isinstance(one, TradingStateChanged)]
+    # None of its share of a second either: each would be denied on its own.
+    said = list(rush(world, COUNT, PAUSE_NS, COUNT))
+    assert {one.code for one in said if isinstance(one, Denial)} == {DenialCode.ORDER_RATE}
+    assert len(said) <= 2
+    # A cancel passes; so does everybody else.
+    cancel = replace(asked(world, 2 * COUNT), kind=DecisionKind.CANCEL, client_order_id="none")
+    [answer] = world.tell(cancel)
+    assert isinstance(answer, ApprovedOrder) or answer.code is not DenialCode.ORDER_RATE
+    world.approved(asked(world, 0, group_id="other", cycle_ns=world.now_ns))
+    # Two windows later it has slowed down, and is told why it is denied.
+    world.now_ns += 2 * WINDOW_NS
+    said += list(rush(world, 1, 0, 2 * COUNT + 1))
+    assert said[-1].code is DenialCode.TRADING_HALTED
+    world.now_ns += 2 * SECOND
+    named = ids(first + said + world.fire())
+    assert sorted(named) == sorted(
+        asked(world, number).decision_id for number in (*range(2 * COUNT), 2 * COUNT + 1)
+    )
 
 
 def test_a_burst_is_answered_together_and_halts_nothing() -> None:

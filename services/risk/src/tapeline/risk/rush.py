@@ -4,6 +4,9 @@ What is above the rate is not looked at: it waits, and one Denial a second and g
 it. A group that goes on like that is halted: when three windows in a row, a fifth of a second each,
 have brought as much above the rate as the rate itself allows. A burst halts nothing.
 
+A group that is halted and still comes as fast has none of its decisions looked at: each would be
+denied on its own, while the others of the shard wait.
+
 In an unpaced run only the head of such a decision is read: neither its other fields nor its author
 are looked at, so that a group that runs away costs the others of its shard as little as can be.
 """
@@ -16,7 +19,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.control import ScopeKind
-from tapeline.contracts.risk import Denial, DenialCode
+from tapeline.contracts.risk import Denial, DenialCode, TradingState
 from tapeline.risk import halts
 from tapeline.risk.answers import Scribe, shown
 from tapeline.risk.in_force import Gathered
@@ -71,7 +74,26 @@ def refusal(state: RiskState, gathered: Gathered, decision: Asked, now_ns: int) 
     if decision.kind == DecisionKind.CANCEL or account_id not in state.accounts:
         return None
     limits = gathered.limits(state, (account_id, group_id, decision.instrument_id), now_ns)
-    return order_rate(state, limits, (account_id, group_id), now_ns)
+    found = order_rate(state, limits, (account_id, group_id), now_ns)
+    return found or _still_running(state, decision, now_ns)
+
+
+def _still_running(state: RiskState, decision: Asked, now_ns: int) -> Refusal | None:
+    """Why none is looked at of a group that was halted and has not slowed down since."""
+    rush = state.rushes.get(key_of(decision))
+    if rush is None or now_ns // WINDOW_NS > rush.window + 1:
+        return None
+    if not _hot_after(rush, rush.limit, now_ns):
+        return None
+    scope = halts.Scope(ScopeKind.GROUP, decision.group_id, decision.account_id)
+    if state.trading_states.get(scope.key) is not TradingState.HALTED:
+        return None
+    return Refusal(
+        code=DenialCode.ORDER_RATE,
+        reason="The group is halted, and goes on as fast.",
+        measured=rush.measured,
+        limit=rush.limit,
+    )
 
 
 def hear(state: RiskState, scribe: Scribe, decision: Asked, refused: Refusal) -> list[Output]:
@@ -83,7 +105,8 @@ def hear(state: RiskState, scribe: Scribe, decision: Asked, refused: Refusal) ->
     if rush.waiting and rush.waiting_bytes + _size(decision) > WAITING_BYTES_MAX:
         found.append(_denial(scribe, rush))
     is_new = scribe.now_ns // WINDOW_NS != rush.window
-    if is_new and _hot_after(rush, refused, scribe.now_ns) >= WINDOWS:
+    limit = refused.limit or Decimal(0)
+    if is_new and _hot_after(rush, limit, scribe.now_ns) >= WINDOWS:
         scope = halts.Scope(ScopeKind.GROUP, decision.group_id, decision.account_id)
         reason = (
             f"Automatic: far more than {refused.limit} decisions a second in each of {WINDOWS} "
@@ -130,7 +153,7 @@ def wait(state: RiskState, decision: Asked, refused: Refusal, now_ns: int) -> No
         )
     if not rush.waiting:
         rush.first_ns, rush.instrument_id = now_ns, decision.instrument_id
-    rush.hot_windows = _hot_after(rush, refused, now_ns)
+    rush.hot_windows = _hot_after(rush, refused.limit or Decimal(0), now_ns)
     window = now_ns // WINDOW_NS
     rush.window_count = rush.window_count + 1 if window == rush.window else 1
     rush.window = window
@@ -143,12 +166,11 @@ def _size(decision: Asked) -> int:
     return len(decision.decision_id.encode()) + ID_BYTES
 
 
-def _hot_after(rush: Rush, refused: Refusal, now_ns: int) -> int:
+def _hot_after(rush: Rush, limit: Decimal, now_ns: int) -> int:
     """Hot windows in a row, when a decision comes now; a window counts when it is over."""
     window = now_ns // WINDOW_NS
     if window == rush.window:
         return rush.hot_windows
-    limit = refused.limit or Decimal(0)
     needed = max(int(limit) * WINDOW_NS // WAIT_NS, WINDOW_COUNT_MIN)
     is_hot = rush.window_count >= needed
     is_next = window == rush.window + 1
