@@ -66,7 +66,7 @@ def expected(market: Market, plan: Setup) -> Expected:
     for bar in range(len(market.end_ns)):
         for index in range(first[bar], first[bar + 1]):
             if wanted:
-                price = Decimal(repr(float(market.price[index])))
+                price = Decimal(repr(market.tick(index).price))
                 fee = abs(wanted) * price * plan.costs.taker_fee_rate
                 cash, fees = cash - wanted * price - fee, fees + fee
                 position, wanted, fills = position + wanted, Decimal(0), fills + 1

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapeline.agents.triggers.sma_cross import SmaCross
-from tapeline.backtest.engine.market import Market, MarketUnusable, load_bars, load_trades
+from tapeline.backtest.engine.loading import Source
+from tapeline.backtest.engine.market import Market, load_bars, load_trades
 from tapeline.backtest.engine.outcome import Outcome
 from tapeline.backtest.engine.records import Records
-from tapeline.backtest.engine.run import Source, run_file, run_market
+from tapeline.backtest.engine.rows import MarketUnusable
+from tapeline.backtest.engine.run import run_file, run_market
 from tapeline.backtest.engine.setup import Costs, Setup
 from tapeline.backtest.engine.strategy import NOTHING, sma_sides
 from tapeline.backtest.run_tables import load
@@ -174,7 +176,9 @@ def test_bars_of_columns_are_those_of_the_bars_core(rows: list[tuple[int, float]
     core, found = PartitionBars(0, (MINUTE,)), []
     records = Records(setup(), market)
     for index in range(market.tick_count):
-        event = Input(record=records.trade(index), topic="ticks", partition=0, offset=index)
+        event = Input(
+            record=records.trade(market.tick(index)), topic="ticks", partition=0, offset=index
+        )
         found += [item.record for item in core.step([event]) if isinstance(item.record, Bar)]
     told = [records.bar(bar) for bar in range(market.closed_count)]
     figures = ("ts_open_ns", "open", "high", "low", "close", "volume", "tick_count", "ts_event_ns")
@@ -298,7 +302,8 @@ def test_what_is_no_file_or_no_row_is_refused(tmp_path: Path) -> None:
 def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     pl.read_parquet(trade_file(tmp_path)).rename({"price": "px"}).write_parquet(path)
-    assert load_trades(path, {"price": "px"}, MINUTE).price.tolist() == [10.0, 11.0, 12.0]
+    mapped = load_trades(path, {"price": "px"}, MINUTE)
+    assert [mapped.tick(index).price for index in range(3)] == [10.0, 11.0, 12.0]
     with pytest.raises(MarketUnusable, match="no column of ours"):
         load_trades(path, {"prize": "px"}, MINUTE)
 

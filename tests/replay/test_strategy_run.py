@@ -18,7 +18,8 @@ import pytest
 from proving.playing import Ground, environment
 
 from tapeline.backtest.alignment import Match
-from tapeline.backtest.engine.run import Source, run_file
+from tapeline.backtest.engine.loading import Source
+from tapeline.backtest.engine.run import run_file
 from tapeline.backtest.engine.setup import Setup
 from tapeline.backtest.parity import parity
 from tapeline.backtest.parity_facts import facts_of

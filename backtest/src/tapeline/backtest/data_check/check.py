@@ -55,9 +55,14 @@ def _faults(series: Series, rules: Rules) -> list[Finding]:
     ]
 
 
-def _order(series: Series, rules: Rules) -> list[Finding]:
+def row_faults(series: Series, rules: Rules, before_ns: int | None = None) -> list[Finding]:
+    """Faults of single trades and of their order; `before_ns` is the time of the row before."""
+    return [*_order(series, rules, before_ns), *_numbers(series)]
+
+
+def _order(series: Series, rules: Rules, before_ns: int | None = None) -> list[Finding]:
     times = series.times_ns
-    steps = np.diff(times, prepend=times[0] - 1)
+    steps = np.diff(times, prepend=times[0] - 1 if before_ns is None else before_ns)
     is_bars = series.form == "bars"
     equal = (Severity.ERROR, "bars") if is_bars else (Severity.NOTE, series.form)
     return [

@@ -12,6 +12,7 @@ from tapeline.backtest.data_check.open_time import (
     DAY_NS,
     FIRST_WEEKDAY,
     INFERRED_SESSIONS,
+    Flags,
     OpenTime,
     Times,
     inferred,
@@ -182,15 +183,23 @@ def _missing_days(series: Series, ground: _Ground) -> list[Finding]:
 
 def _beyond_calendar(series: Series, ground: _Ground) -> list[Finding]:
     """Rows of years that the calendar does not know are not judged."""
-    open_time, times = ground.open_time, ground.times_ns
-    first, last = open_time.opens[0] - DAY_NS, open_time.closes[-1] + DAY_NS
-    beyond = int(np.count_nonzero((times < first) | (times > last)))
-    if not beyond:
+    places = np.flatnonzero(beyond(ground.open_time, ground.times_ns))
+    if not len(places):
         return []
-    meaning = f"rows of years that the calendar {open_time.name} does not know: gaps go unseen"
-    place = 0 if times[0] < first else int(np.searchsorted(times, last, side="right"))
-    at = int(ground.places[place])
-    return [series.at("BEYOND_CALENDAR", Severity.NOTE, beyond, at, meaning)]
+    meaning = beyond_meaning(ground.open_time)
+    at = int(ground.places[places[0]])
+    return [series.at("BEYOND_CALENDAR", Severity.NOTE, len(places), at, meaning)]
+
+
+def beyond(open_time: OpenTime, times: Times) -> Flags:
+    """Which times the calendar does not know."""
+    found: Flags = (times < open_time.opens[0] - DAY_NS) | (times > open_time.closes[-1] + DAY_NS)
+    return found
+
+
+def beyond_meaning(open_time: OpenTime) -> str:
+    """What that is."""
+    return f"rows of years that the calendar {open_time.name} does not know: gaps go unseen"
 
 
 def _long(length_ns: int) -> str:

@@ -7,8 +7,10 @@ floor: the rule of market-data's gate, which sees one side only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +28,13 @@ LEVEL_TOLERANCE: Final = 0.08
 AT_ONCE: Final = 50_000
 """windows looked at together: memory stays bounded"""
 Places = npt.NDArray[np.int64]
+ORDER: Final = (
+    ("ABSURD_PRICE", Severity.ERROR),
+    ("SPIKE", Severity.WARNING),
+    ("SPLIT", Severity.ERROR),
+    ("SPLIT", Severity.WARNING),
+)
+"""in which findings are told"""
 
 
 def jumps(series: Series, rules: Rules) -> list[Finding]:
@@ -37,16 +46,97 @@ def jumps(series: Series, rules: Rules) -> list[Finding]:
     if len(sound) < width:
         return []
     price = given if len(sound) == len(given) else given[sound]
-    steps = np.abs(np.diff(price)) / price[:-1]
-    # Whoever is a spike came there by a step of half the least distance, or more.
-    least = rules.spike_deviations * rules.spike_floor / 2
-    is_far = np.concatenate([steps[:1] > least, steps > least])
-    places = np.flatnonzero(is_far)
-    spikes, absurd = _spikes(price, places, rules)
+    judged = slice(0, len(price))
+    spikes, absurd = _spikes(price, _far(price, judged, rules), rules)
     return [
         *_spike_findings(series, sound[spikes], sound[absurd]),
-        *_splits(series, sound, price, steps, rules),
+        *_splits(series, sound, price, judged, rules),
     ]
+
+
+class Jumps:
+    """The same of rows that come block by block, all with sound prices."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._kept: Series | None = None
+        """rows that are not judged yet, and those before them that their windows need"""
+        self._judged = 0
+        """rows of it that are judged"""
+        self._found: dict[tuple[str, Severity], Finding] = {}
+
+    def add(self, series: Series) -> None:
+        """The next rows."""
+        whole = series if self._kept is None else _joined(self._kept, series)
+        # The window of a later row reaches so far back, and what is said of it even less.
+        reach = 2 * self._rules.neighbours + 1
+        end = len(whole.times_ns) - reach
+        # The first row is a spike by the step behind it: they are judged together.
+        if end > max(self._judged, 1):
+            self._judge(whole, slice(self._judged, end))
+            start = max(0, end - reach)
+            whole, self._judged = _cut(whole, start), end - start
+        self._kept = whole
+
+    def findings(self) -> list[Finding]:
+        """Of all rows, once no more come."""
+        whole = self._kept
+        width = 2 * self._rules.neighbours + 1
+        if whole is not None and len(whole.times_ns) >= width:
+            self._judge(whole, slice(self._judged, len(whole.times_ns)))
+            self._judged = len(whole.times_ns)
+        return [self._found[key] for key in ORDER if key in self._found]
+
+    def _judge(self, whole: Series, judged: slice) -> None:
+        price, rules = whole.price, self._rules
+        every = np.arange(len(price))
+        spikes, absurd = _spikes(price, _far(price, judged, rules), rules)
+        found = [
+            *_spike_findings(whole, spikes, absurd),
+            *_splits(whole, every, price, judged, rules),
+        ]
+        for finding in found:
+            key = finding.code, finding.severity
+            before = self._found.get(key)
+            if before is not None:
+                finding = msgspec.structs.replace(before, count=before.count + finding.count)
+            self._found[key] = finding
+
+
+def _joined(first: Series, then: Series) -> Series:
+    return replace(
+        then,
+        rows=np.concatenate([first.rows, then.rows]),
+        times_ns=np.concatenate([first.times_ns, then.times_ns]),
+        prices={
+            name: np.concatenate([first.prices[name], values])
+            for name, values in then.prices.items()
+        },
+        volume=None,
+    )
+
+
+def _cut(series: Series, start: int) -> Series:
+    """From a place on, in memory of its own."""
+    return replace(
+        series,
+        rows=series.rows[start:].copy(),
+        times_ns=series.times_ns[start:].copy(),
+        prices={name: values[start:].copy() for name, values in series.prices.items()},
+        volume=None,
+    )
+
+
+def _far(price: Floats, judged: slice, rules: Rules) -> Places:
+    """Places among the judged where a spike is possible."""
+    start = max(judged.start, 1)
+    before, here = price[start - 1 : judged.stop - 1], price[start : judged.stop]
+    # Whoever is a spike came there by a step of half the least distance, or more.
+    least = rules.spike_deviations * rules.spike_floor / 2
+    places: Places = start + np.flatnonzero(np.abs(here - before) / before > least)
+    if judged.start == 0 and len(places) and places[0] == 1:
+        return np.concatenate([[0], places])
+    return places
 
 
 def _spikes(price: Floats, places: Places, rules: Rules) -> tuple[Places, Places]:
@@ -85,12 +175,14 @@ def _spike_findings(series: Series, spikes: Places, absurd: Places) -> list[Find
 
 
 def _splits(
-    series: Series, sound: Places, price: Floats, steps: Floats, rules: Rules
+    series: Series, sound: Places, price: Floats, judged: slice, rules: Rules
 ) -> list[Finding]:
     """Steps by a round ratio, to a level that stays."""
     half = rules.neighbours
+    start, end = max(judged.start, 1), judged.stop
+    steps = np.abs(price[start:end] - price[start - 1 : end - 1]) / price[start - 1 : end - 1]
     # Down by the least ratio is the smallest step that a split can make.
-    places = np.flatnonzero(steps > 1 - 1 / min(SPLIT_RATIOS) - SPLIT_TOLERANCE) + 1
+    places = np.flatnonzero(steps > 1 - 1 / min(SPLIT_RATIOS) - SPLIT_TOLERANCE) + start
     places = places[(places >= half) & (places <= len(price) - half)]
     if not len(places):
         return []

@@ -17,8 +17,9 @@ from tapeline.agents.analysis import Watch
 from tapeline.agents.flip import SIGNS, Stand, Turn
 from tapeline.agents.group import Cycle
 from tapeline.backtest.engine.desk import Desk
-from tapeline.backtest.engine.market import Longs, Market
+from tapeline.backtest.engine.market import Market
 from tapeline.backtest.engine.records import Records
+from tapeline.backtest.engine.rows import Longs
 from tapeline.backtest.engine.scalar import group_of
 from tapeline.backtest.engine.setup import GROUP, UNIVERSE, Setup
 from tapeline.backtest.engine.strategy import NOTHING, Sides, twin_of
@@ -58,7 +59,7 @@ class FastRun:
             session_ns = cycle.cycle_ns - 1
             self._see_market(bar, session_ns)
             self._desk.decide(decision, session_ns)
-            self._fill_until(int(bars[number + 1]) if number + 1 < count else None)
+            self._fill_until(bar + 1, int(bars[number + 1]) if number + 1 < count else None)
 
     def turns(self) -> tuple[Longs, Sides]:
         """(bars, sides) where a side is other than the one before; FLAT in front is none."""
@@ -100,19 +101,22 @@ class FastRun:
 
     def _see_market(self, bar: int, session_ns: int) -> None:
         """What the cores know of the market when a bar has closed."""
-        last = int(self._market.first[bar + 1]) - 1
-        if last >= self._next_tick:
-            self._desk.tick(self._records.trade(last), last)
-            self._next_tick = last + 1
+        last = self._market.tail(bar)
+        if last.number >= self._next_tick:
+            self._desk.tick(self._records.trade(last), last.number)
+            self._next_tick = last.number + 1
         self._desk.mark(self._records.mark(bar), session_ns)
 
-    def _fill_until(self, bar: int | None) -> None:
-        """Steps ticks while an order is open, at most to the end of a bar."""
+    def _fill_until(self, first: int, last: int | None) -> None:
+        """Steps ticks while an order is open, from the first of a bar at most to the end of one."""
         market, desk = self._market, self._desk
-        end = market.tick_count if bar is None else int(market.first[bar + 1])
+        end = market.behind if last is None else int(market.first[last + 1])
         index = self._next_tick
         while desk.is_open and index < end:
-            desk.tick(self._records.trade(index), index)
+            # Mostly the first tick of a bar is all that is asked for.
+            is_head = index == market.first[first]
+            tick = market.head(first) if is_head else market.tick(index)
+            desk.tick(self._records.trade(tick), index)
             index += 1
         self._next_tick = index
 

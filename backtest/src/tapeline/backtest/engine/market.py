@@ -1,10 +1,10 @@
-"""A file of trades or bars as columns, checked, and the bars made of them.
+"""The bars of a file of trades or bars, and the ticks at their edges.
 
 A bar covers the interval [start, start + interval) of UTC; an interval without a tick has no bar;
 the last, unfinished bar of trades is not closed. Files of bars hold closed bars.
 
-Errors (all MarketUnusable, each with a stable code):
-    UNREADABLE, MISSING_COLUMN, BAD_VALUE, UNSORTED, OVERLAPPING, EMPTY
+Of trades the bars are made block by block, and what a run mostly asks for is kept with each: its
+first tick and its last one. Other ticks are looked up in the file when they are needed.
 """
 
 from __future__ import annotations
@@ -12,114 +12,123 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from tapeline.agents.analysis import VALUE_MAX, VALUE_MIN
-from tapeline.runtime.exits import USAGE, Failure
+from tapeline.backtest.engine.rows import (
+    BAR_COLUMNS,
+    TRADE_COLUMNS,
+    Block,
+    ColumnsDigest,
+    Floats,
+    Longs,
+    RowFile,
+    Ticks,
+    TicksInMemory,
+)
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Longs: TypeAlias = npt.NDArray[np.int64]
-TRADE_COLUMNS: Final = ("ts_event_ns", "price", "size")
-BAR_COLUMNS: Final = ("ts_open_ns", "open", "high", "low", "close", "volume")
-PRICES: Final = ("price", "open", "high", "low", "close")
+TABLE: Final = (
+    "first",
+    "end_ns",
+    "head_ns",
+    "open",
+    "head_size",
+    "high",
+    "low",
+    "close",
+    "tail_ns",
+    "tail_size",
+    "volume",
+)
+"""Of each bar: number of its first tick, its end, time, price and size of its first tick and of its
+last one (of trades these prices are its open and close), and its other figures."""
 
 
-class MarketUnusable(Failure):
-    """A file that cannot be run over."""
+class Tick(NamedTuple):
+    """One trade; of a file of bars, an open."""
 
-    exit_code = USAGE
-
-    def __init__(self, code: str, cause: str, remedy: str) -> None:
-        super().__init__(cause, remedy)
-        self.code = code
+    number: int
+    ts_ns: int
+    price: float
+    size: float
 
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """Ticks, and which of them make up which bar.
+    """Bars, and which ticks make up which.
 
     Of a file of bars each bar's tick is its open; its other figures are known when it closes.
     """
 
-    ts_ns: Longs
-    price: Floats
-    size: Floats
     interval_ns: int
-    first: Longs
-    """index of the first tick of each bar, and behind them the number of ticks"""
-    end_ns: Longs
-    """end of each bar"""
+    table: Mapping[str, Any]
+    """columns as TABLE names them, a row a bar"""
+    behind: int
+    """number behind the last tick"""
     closed_count: int
     """bars that are closed; of trades, one fewer than there are"""
-    bars: Mapping[str, Floats] | None = None
-    """open, high, low, close, volume as the file gives them; None: made of the ticks"""
+    is_bars: bool
+    """whether the file holds bars"""
+    ticks: Ticks
+    digest: str
+    """SHA-256 over the rows, hex"""
+
+    @cached_property
+    def first(self) -> Longs:
+        """Number of the first tick of each bar, and behind them that behind the last."""
+        return np.append(self.table["first"], self.behind)
 
     @property
-    def is_bars(self) -> bool:
-        """Whether the file holds bars."""
-        return self.bars is not None
+    def end_ns(self) -> Longs:
+        """End of each bar."""
+        found: Longs = self.table["end_ns"]
+        return found
+
+    @property
+    def start_ns(self) -> int:
+        """Time of the first tick."""
+        return int(self.table["head_ns"][0])
 
     @property
     def tick_count(self) -> int:
         """Rows of the file."""
-        return len(self.ts_ns)
+        return self.behind - int(self.table["first"][0])
 
     @property
     def last_price(self) -> float:
         """At which what is held in the end is valued."""
-        return float(self.price[-1] if self.bars is None else self.bars["close"][-1])
+        return float(self.table["close"][-1])
 
-    @cached_property
+    @property
     def close(self) -> Floats:
         """Of each closed bar."""
-        if self.bars is not None:
-            return self.bars["close"]
-        found: Floats = self.price[self.first[1 : self.closed_count + 1] - 1]
-        return found
+        return self._closed("close")
 
-    @cached_property
+    @property
     def open(self) -> Floats:
         """Of each closed bar."""
-        if self.bars is not None:
-            return self.bars["open"]
-        found: Floats = self.price[self.first[: self.closed_count]]
-        return found
+        return self._closed("open")
 
-    @cached_property
+    @property
     def high(self) -> Floats:
         """Of each closed bar."""
-        return self.bars["high"] if self.bars is not None else self._reduced(np.maximum)
+        return self._closed("high")
 
-    @cached_property
+    @property
     def low(self) -> Floats:
         """Of each closed bar."""
-        return self.bars["low"] if self.bars is not None else self._reduced(np.minimum)
+        return self._closed("low")
 
-    def _reduced(self, function: Any) -> Floats:
-        if not self.closed_count:
-            return np.empty(0)
-        end = int(self.first[self.closed_count])
-        found: Floats = function.reduceat(self.price[:end], self.first[: self.closed_count])
-        return found
-
-    @cached_property
+    @property
     def volume(self) -> Floats:
         """Of each closed bar: sizes added one by one, as a bar adds them."""
-        if self.bars is not None:
-            return self.bars["volume"]
-        if not self.closed_count:
-            return np.empty(0)
-        end = int(self.first[self.closed_count])
-        counts = np.diff(self.first[: self.closed_count + 1])
-        # Other sums of NumPy add in another order, and their last bits differ.
-        numbers = np.repeat(np.arange(self.closed_count), counts)
-        found: Floats = np.bincount(numbers, self.size[:end]).astype(np.float64, copy=False)
+        return self._closed("volume")
+
+    def _closed(self, name: str) -> Floats:
+        found: Floats = self.table[name][: self.closed_count]
         return found
 
     @cached_property
@@ -128,35 +137,98 @@ class Market:
         found: Longs = np.diff(self.first[: self.closed_count + 1])
         return found
 
+    def frame(self) -> pl.DataFrame:
+        """The rows of a file of bars, in its columns."""
+        assert self.is_bars, "trades are not held"
+        columns = {name: self.table[name] for name in BAR_COLUMNS[1:]}
+        return pl.DataFrame({"ts_open_ns": self.table["head_ns"], **columns})
+
     def mark_ns(self, bar: int) -> int:
         """When the last price of a bar was seen."""
         if self.is_bars:
             return int(self.end_ns[bar]) - 1
-        return int(self.ts_ns[self.first[bar + 1] - 1])
+        return int(self.table["tail_ns"][bar])
 
-    def frame(self) -> pl.DataFrame:
-        """The file's rows in our columns."""
-        if self.bars is not None:
-            return pl.DataFrame({"ts_open_ns": self.ts_ns, **self.bars})
-        return pl.DataFrame({"ts_event_ns": self.ts_ns, "price": self.price, "size": self.size})
+    def head(self, bar: int) -> Tick:
+        """The first tick of a bar."""
+        table = self.table
+        return Tick(
+            int(table["first"][bar]),
+            int(table["head_ns"][bar]),
+            float(table["open"][bar]),
+            float(table["head_size"][bar]),
+        )
 
-    def digest(self) -> str:
-        """SHA-256 over the columns, hex."""
-        found = sha256(b"bars" if self.is_bars else b"trades")
-        columns = [self.ts_ns, self.price, self.size]
-        columns += [] if self.bars is None else [self.bars[name] for name in BAR_COLUMNS[2:]]
-        for column in columns:
-            found.update(np.ascontiguousarray(column).data)
-        return found.hexdigest()
+    def tail(self, bar: int) -> Tick:
+        """The last tick of a bar."""
+        if self.is_bars:
+            return self.head(bar)
+        table = self.table
+        return Tick(
+            int(self.first[bar + 1]) - 1,
+            int(table["tail_ns"][bar]),
+            float(table["close"][bar]),
+            float(table["tail_size"][bar]),
+        )
+
+    def tick(self, index: int) -> Tick:
+        """Any tick; raises MarketUnusable where the file cannot be read any more."""
+        block = self.ticks.block(index)
+        ts_ns, price, size = (block.columns[name] for name in TRADE_COLUMNS)
+        place = index - block.start
+        return Tick(index, int(ts_ns[place]), float(price[place]), float(size[place]))
 
 
-def market_of_trades(ts_ns: Longs, price: Floats, size: Floats, interval_ns: int) -> Market:
-    """Trades in order of time, cut into bars."""
-    count = len(ts_ns)
-    starts = _starts(ts_ns, interval_ns)
-    first = np.append(starts, count)
-    opened = ts_ns[starts] // interval_ns * interval_ns
-    return Market(ts_ns, price, size, interval_ns, first, opened + interval_ns, len(starts) - 1)
+class BarBuilder:
+    """Makes bars of trades, block by block; a bar may reach over many."""
+
+    def __init__(self, interval_ns: int) -> None:
+        self._interval_ns = interval_ns
+        self._parts: list[dict[str, Any]] = []
+        self._behind = 0
+
+    def add(self, block: Block) -> None:
+        """The next rows."""
+        times, price, size = (block.columns[name] for name in TRADE_COLUMNS)
+        starts = _starts(times, self._interval_ns)
+        ends = np.append(starts[1:], len(times))
+        end_ns = (times[starts] // self._interval_ns + 1) * self._interval_ns
+        open_bar = self._open_bar(int(end_ns[0]))
+        part = {
+            "first": block.start + starts,
+            "end_ns": end_ns,
+            "head_ns": times[starts],
+            "open": price[starts],
+            "head_size": size[starts],
+            "high": np.maximum.reduceat(price, starts),
+            "low": np.minimum.reduceat(price, starts),
+            "close": price[ends - 1],
+            "tail_ns": times[ends - 1],
+            "tail_size": size[ends - 1],
+            "volume": _volumes(size, starts, 0.0 if open_bar is None else open_bar["volume"]),
+        }
+        if open_bar is not None:
+            for name in ("first", "head_ns", "open", "head_size"):
+                part[name][0] = open_bar[name]
+            part["high"][0] = max(part["high"][0], open_bar["high"])
+            part["low"][0] = min(part["low"][0], open_bar["low"])
+        self._parts.append(part)
+        self._behind = block.start + len(times)
+
+    def _open_bar(self, end_ns: int) -> dict[str, Any] | None:
+        """The last bar so far, taken back, where the next rows go on with it."""
+        if not self._parts or int(self._parts[-1]["end_ns"][-1]) != end_ns:
+            return None
+        last = self._parts.pop()
+        if len(last["end_ns"]) > 1:
+            self._parts.append({name: values[:-1] for name, values in last.items()})
+        return {name: values[-1] for name, values in last.items()}
+
+    def market(self, ticks: Ticks, digest: str) -> Market:
+        """Of all rows so far, of which there is one or more."""
+        table = {name: np.concatenate([part[name] for part in self._parts]) for name in TABLE}
+        closed = len(table["end_ns"]) - 1
+        return Market(self._interval_ns, table, self._behind, closed, False, ticks, digest)
 
 
 def _starts(ts_ns: Longs, interval_ns: int) -> Longs:
@@ -170,117 +242,76 @@ def _starts(ts_ns: Longs, interval_ns: int) -> Longs:
     return np.concatenate(([0], np.flatnonzero(number[1:] != number[:-1]) + 1))
 
 
+def _volumes(size: Floats, starts: Longs, carried: float) -> Floats:
+    """Sums of each bar's sizes, the first one's on top of what it had before."""
+    counts = np.diff(np.append(starts, len(size)))
+    counts[0] += 1
+    # Other sums of NumPy add in another order, and their last bits differ.
+    numbers = np.repeat(np.arange(len(starts)), counts)
+    weights = np.concatenate(([carried], size))
+    found: Floats = np.bincount(numbers, weights).astype(np.float64, copy=False)
+    return found
+
+
+def market_of_trades(ts_ns: Longs, price: Floats, size: Floats, interval_ns: int) -> Market:
+    """Trades in memory, in order of time."""
+    block = Block(0, dict(zip(TRADE_COLUMNS, (ts_ns, price, size), strict=True)))
+    builder, digest = BarBuilder(interval_ns), ColumnsDigest("trades")
+    builder.add(block)
+    digest.add(block.columns)
+    return builder.market(TicksInMemory(block), digest.hex())
+
+
 def market_of_bars(ts_open_ns: Longs, bars: Mapping[str, Floats], interval_ns: int) -> Market:
     """Closed bars; each is a tick at its open as well."""
     count = len(ts_open_ns)
-    first = np.arange(count + 1, dtype=np.int64)
-    ends = ts_open_ns + interval_ns
     opens, volumes = bars["open"], bars["volume"]
-    return Market(ts_open_ns, opens, volumes, interval_ns, first, ends, count, bars)
+    digest = ColumnsDigest("bars")
+    digest.add({"ts_open_ns": ts_open_ns, **{name: bars[name] for name in BAR_COLUMNS[1:]}})
+    table = {
+        "first": np.arange(count, dtype=np.int64),
+        "end_ns": ts_open_ns + interval_ns,
+        "head_ns": ts_open_ns,
+        "head_size": volumes,
+        "tail_ns": ts_open_ns,
+        "tail_size": volumes,
+        **{name: bars[name] for name in BAR_COLUMNS[1:]},
+    }
+    whole = Block(0, dict(zip(TRADE_COLUMNS, (ts_open_ns, opens, volumes), strict=True)))
+    ticks = TicksInMemory(whole)
+    return Market(interval_ns, table, count, count, True, ticks, digest.hex())
 
 
 def load_trades(path: Path, mapping: Mapping[str, str], interval_ns: int) -> Market:
-    """Trades of a Parquet file; `mapping` names its columns where they differ from ours."""
-    columns = _columns(path, TRADE_COLUMNS, mapping)
-    ts_ns = columns["ts_event_ns"]
-    _require_sorted(path, mapping.get("ts_event_ns", "ts_event_ns"), ts_ns, 0)
-    return market_of_trades(ts_ns, columns["price"], columns["size"], interval_ns)
+    """Trades of a Parquet file, read block by block; raises MarketUnusable."""
+    file = RowFile(path, TRADE_COLUMNS, mapping)
+    builder, digest = BarBuilder(interval_ns), ColumnsDigest("trades")
+    for block in file.blocks():
+        builder.add(block)
+        digest.add(block.columns)
+    return builder.market(FileTicks(file), digest.hex())
 
 
 def load_bars(path: Path, mapping: Mapping[str, str], interval_ns: int) -> Market:
-    """Bars of a Parquet file, in order of time."""
-    columns = _columns(path, BAR_COLUMNS, mapping)
-    ts_ns = columns.pop("ts_open_ns")
-    _require_sorted(path, mapping.get("ts_open_ns", "ts_open_ns"), ts_ns, interval_ns)
-    return market_of_bars(ts_ns, columns, interval_ns)
+    """Bars of a Parquet file, in order of time; raises MarketUnusable."""
+    file = RowFile(path, BAR_COLUMNS, mapping, least_ns=interval_ns)
+    blocks = [block.columns for block in file.blocks()]
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in BAR_COLUMNS}
+    return market_of_bars(columns.pop("ts_open_ns"), columns, interval_ns)
 
 
-def _columns(path: Path, wanted: tuple[str, ...], mapping: Mapping[str, str]) -> dict[str, Any]:
-    unknown = sorted(set(mapping) - set(wanted))
-    if unknown:
-        raise MarketUnusable(
-            "MISSING_COLUMN",
-            f"The column mapping names {', '.join(unknown)}, which is no column of ours.",
-            f"Map some of: {', '.join(wanted)}.",
-        )
-    names = {ours: mapping.get(ours, ours) for ours in wanted}
-    frame = _read(path, names)
-    if not frame.height:
-        raise MarketUnusable("EMPTY", f"{path} holds no row.", "Give a file with data.")
-    return {ours: _column(path, ours, frame[name]) for ours, name in names.items()}
+class FileTicks:
+    """Single ticks of a file, looked up about in order: the last two blocks are kept."""
 
+    def __init__(self, file: RowFile) -> None:
+        self._file = file
+        self._kept: list[Block] = []
 
-def _read(path: Path, names: Mapping[str, str]) -> pl.DataFrame:
-    try:
-        if not path.is_file():
-            raise FileNotFoundError("there is no such file")
-        there = list(pl.read_parquet_schema(path))
-        missing = [name for name in names.values() if name not in there]
-        if missing:
-            raise MarketUnusable(
-                "MISSING_COLUMN",
-                f"{path} has no column {', '.join(missing)}; it has {', '.join(there)}.",
-                "Map its columns to ours with --columns, such as "
-                f"{missing[0]}={there[0] if there else 'name'}.",
-            )
-        return pl.read_parquet(path, columns=list(names.values()))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise MarketUnusable(
-            "UNREADABLE",
-            f"{path} cannot be read: {str(error).strip().splitlines()[0]}.",
-            "Give a complete Parquet file.",
-        ) from error
-
-
-def _column(path: Path, ours: str, series: pl.Series) -> Any:
-    is_time = ours.startswith("ts_")
-    if is_time and series.dtype.is_temporal():
-        series = series.cast(pl.Datetime("ns")).to_physical()
-    kinds = series.dtype.is_integer() if is_time else series.dtype.is_numeric()
-    if not kinds:
-        raise _bad(path, series, f"is {series.dtype}", "a whole number" if is_time else "a number")
-    if series.null_count():
-        row = int(series.is_null().arg_true()[0])
-        raise _bad(path, series, f"row {row} is missing", "a value in every row")
-    values = series.cast(pl.Int64 if is_time else pl.Float64).to_numpy()
-    if not is_time:
-        _require_numbers(path, ours, series, values)
-    return values
-
-
-def _require_numbers(path: Path, ours: str, series: pl.Series, values: Floats) -> None:
-    low, high = (VALUE_MIN, VALUE_MAX) if ours in PRICES else (0.0, np.inf)
-    # Whatever is not a number fails every comparison.
-    if bool(values.min() >= low) and bool(values.max() <= high) and np.isfinite(values.max()):
-        return
-    is_right = np.isfinite(values) & (values >= low) & (values <= high)
-    row = int(np.argmin(is_right))
-    expected = f"between {low} and {high}" if ours in PRICES else "finite and not below 0"
-    raise _bad(path, series, f"row {row} is {values[row]}", expected)
-
-
-def _bad(path: Path, series: pl.Series, found: str, expected: str) -> MarketUnusable:
-    return MarketUnusable(
-        "BAD_VALUE",
-        f"{path}, column {series.name}: {found}; it must be {expected}.",
-        "Correct or drop such rows; nothing was run.",
-    )
-
-
-def _require_sorted(path: Path, name: str, ts_ns: Longs, least_ns: int) -> None:
-    if len(ts_ns) < 2 or bool((ts_ns[1:] >= ts_ns[:-1] + least_ns).all()):
-        return
-    steps = np.diff(ts_ns)
-    row = int(np.argmax(steps < least_ns)) + 1
-    if steps[row - 1] >= 0:
-        raise MarketUnusable(
-            "OVERLAPPING",
-            f"{path}, column {name}: row {row} begins {steps[row - 1]} ns behind the one before; "
-            f"the interval is {least_ns} ns.",
-            "Give the interval of these bars with --interval, or drop repeated rows.",
-        )
-    raise MarketUnusable(
-        "UNSORTED",
-        f"{path}, column {name}: row {row} is earlier than the one before.",
-        "Sort the file by time.",
-    )
+    def block(self, index: int) -> Block:
+        """The one that holds a row."""
+        for block in self._kept:
+            if block.start <= index < block.start + block.count:
+                return block
+        found = self._file.block(index)
+        self._kept = [found, *self._kept[:1]]
+        return found

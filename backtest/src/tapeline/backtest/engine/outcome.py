@@ -166,7 +166,7 @@ class Outcome:
 
     def _cash(self) -> pl.DataFrame:
         row = {
-            "ts_event_ns": int(self.market.ts_ns[0]),
+            "ts_event_ns": self.market.start_ns,
             "account_id": ACCOUNT,
             "kind": "DEPOSIT",
             "amount": float(self.setup.cash),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapeline.backtest.engine.market import Market
+from tapeline.backtest.engine.market import Market, Tick
 from tapeline.backtest.engine.setup import FEED, Setup
 from tapeline.contracts.market import AggressorSide, Bar, MarkPrice, TickOrigin, Trade
 
@@ -15,22 +15,20 @@ class Records:
         self._market = market
         self._origin = TickOrigin.BAR_OPEN if market.is_bars else TickOrigin.EXCHANGE
 
-    def trade(self, index: int) -> Trade:
+    def trade(self, tick: Tick) -> Trade:
         """One tick; of a bar, its open."""
-        market = self._market
-        ts_ns = int(market.ts_ns[index])
         return Trade(
             instrument_id=self._instrument_id,
             feed=FEED,
-            feed_sequence=index,
+            feed_sequence=tick.number,
             trade_id="",
-            price=float(market.price[index]),
-            size=float(market.size[index]),
+            price=tick.price,
+            size=tick.size,
             side=AggressorSide.NONE,
             origin=self._origin,
             quality=(),
-            ts_event_ns=ts_ns,
-            ts_init_ns=ts_ns,
+            ts_event_ns=tick.ts_ns,
+            ts_init_ns=tick.ts_ns,
         )
 
     def mark(self, bar: int) -> MarkPrice:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import gc
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import getcontext, setcontext
 from pathlib import Path
 from typing import Final
 
 from tapeline.accounting.numbers import CONTEXT
-from tapeline.backtest.data_check.check import check_data
-from tapeline.backtest.data_check.findings import require_fit
-from tapeline.backtest.data_check.series import Rules
 from tapeline.backtest.engine import strategy
 from tapeline.backtest.engine.desk import Desk, get_ready
 from tapeline.backtest.engine.fast import FastRun
-from tapeline.backtest.engine.market import Market, load_bars, load_trades
+from tapeline.backtest.engine.loading import WITH_CARE, Care, Source
+from tapeline.backtest.engine.market import Market
 from tapeline.backtest.engine.outcome import Outcome
 from tapeline.backtest.engine.scalar import ScalarRun
 from tapeline.backtest.engine.setup import Setup
@@ -28,40 +26,6 @@ from tapeline.runtime.clock import monotonic_s
 STATUS: Final = Path("/proc/self/status")
 BYTES_A_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """of what the system gives as the largest resident size"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Care:
-    """How the data is looked at before the run."""
-
-    calendar: str = ""
-    """24/7 or an exchange such as XNYS; seen from the data where empty"""
-    accept_faults: bool = False
-    """run on data with errors, and say so"""
-
-    def warnings(self, market: Market, source: str) -> tuple[str, ...]:
-        """What a reader must know of the data; raises DataUnfit on errors."""
-        rules = Rules(interval_ns=market.interval_ns, calendar=self.calendar)
-        report = check_data(market.frame(), rules, source=source)
-        return require_fit(report, accept_faults=self.accept_faults)
-
-
-WITH_CARE: Final = Care()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The file to run over."""
-
-    path: Path
-    is_bars: bool
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """our column -> the file's, where they differ"""
-
-    def load(self, interval_ns: int) -> Market:
-        """Its rows, checked; raises MarketUnusable."""
-        load = load_bars if self.is_bars else load_trades
-        return load(self.path, self.columns, interval_ns)
 
 
 def run_file(
@@ -74,25 +38,26 @@ def run_file(
     setup = strategy.named(setup)
     strategy.watch_of(setup)
     get_ready()
-    begin_s = monotonic_s()
-    market = source.load(setup.interval_ns)
-    setup = replace(setup, data_digest=market.digest())
-    load_seconds = monotonic_s() - begin_s
-    begin_s = monotonic_s()
-    warnings = care.warnings(market, str(source.path))
-    check_seconds = monotonic_s() - begin_s
-    outcome = run_market(setup, market, is_scalar=is_scalar, load_seconds=load_seconds)
-    return replace(outcome, warnings=warnings, check_seconds=check_seconds)
+    loaded = source.load(setup.interval_ns, care)
+    setup = replace(setup, data_digest=loaded.market.digest)
+    outcome = run_market(setup, loaded.market, is_scalar=is_scalar)
+    seconds = loaded.watch.seconds
+    return replace(
+        outcome,
+        warnings=loaded.warnings,
+        load_seconds=seconds["load"],
+        check_seconds=seconds["check"],
+        # Bars are the engine's work, even if they are made while the file is read.
+        engine_seconds=seconds["bars"] + outcome.engine_seconds,
+    )
 
 
-def run_market(
-    setup: Setup, market: Market, *, is_scalar: bool = False, load_seconds: float = 0.0
-) -> Outcome:
+def run_market(setup: Setup, market: Market, *, is_scalar: bool = False) -> Outcome:
     """Runs over columns in memory. Losses that may stop the trading are watched event by event."""
     begin_s = monotonic_s()
     watch = strategy.watch_of(setup)
     kind = ScalarRun if is_scalar or setup.has_stops else FastRun
-    desk = Desk(setup, int(market.ts_ns[0]) - 1, is_short_cut=kind is FastRun)
+    desk = Desk(setup, market.start_ns - 1, is_short_cut=kind is FastRun)
     with _undisturbed():
         kind(setup, watch, market, desk).run()
     return Outcome(
@@ -102,7 +67,7 @@ def run_market(
         cash=desk.cash,
         position=desk.position,
         digest=desk.digest,
-        load_seconds=load_seconds,
+        load_seconds=0.0,
         engine_seconds=monotonic_s() - begin_s,
         peak_rss_mb=peak_rss_mb(),
     )

@@ -54,7 +54,7 @@ class ScalarRun:
         first, ends = market.first.tolist(), market.end_ns.tolist()
         for bar in range(len(ends)):
             for index in range(first[bar], first[bar + 1]):
-                trade = records.trade(index)
+                trade = records.trade(market.tick(index))
                 desk.tick(trade, index)
                 if not market.is_bars:
                     event = Input(record=trade, topic=TICKS, partition=0, offset=self._offset)

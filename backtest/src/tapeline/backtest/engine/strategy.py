@@ -24,7 +24,7 @@ from tapeline.agents.analysis import Watch
 from tapeline.agents.plugins import BadConfig
 from tapeline.agents.strategy_file import load_strategy_file
 from tapeline.agents.triggers.sma_cross import SmaCross
-from tapeline.backtest.engine.market import Floats
+from tapeline.backtest.engine.rows import Floats
 from tapeline.backtest.engine.setup import Setup
 
 Sides: TypeAlias = npt.NDArray[np.int8]

@@ -18,8 +18,8 @@ from tapeline.cli.screen import console
 from tapeline.runtime.exits import USAGE, Failure
 
 if TYPE_CHECKING:
+    from tapeline.backtest.engine.loading import Source
     from tapeline.backtest.engine.outcome import Outcome
-    from tapeline.backtest.engine.run import Source
     from tapeline.backtest.engine.setup import Costs, Setup
 
 SLIPPAGES = ("none", "model")
@@ -57,7 +57,8 @@ class Asked:
 
 def run(asked: Asked, *, is_json: bool) -> None:
     """Runs, saves, and says what came of it; raises BadOption and what the engine raises."""
-    from tapeline.backtest.engine.run import Care, run_file
+    from tapeline.backtest.engine.loading import Care
+    from tapeline.backtest.engine.run import run_file
 
     source = _source(asked)
     _require(
@@ -137,7 +138,7 @@ def _show(outcome: Outcome, source: Source, command: str, *, is_json: bool) -> N
 
 
 def _source(asked: Asked) -> Source:
-    from tapeline.backtest.engine.run import Source
+    from tapeline.backtest.engine.loading import Source
 
     path = asked.trades or asked.bars
     if path is None or (asked.trades is not None and asked.bars is not None):

@@ -91,7 +91,7 @@ def _recorded(stack: ExitStack, run: str) -> History:
 def _of_file(
     strategy: str, trades: Path | None, bars: Path | None, rest: tuple[str, str, list[str]]
 ) -> History:
-    from tapeline.backtest.engine.run import Source
+    from tapeline.backtest.engine.loading import Source
     from tapeline.backtest.engine.setup import Setup
     from tapeline.backtest.engine.strategy import named
     from tapeline.backtest.lookahead.history import history_of_file
@@ -109,7 +109,7 @@ def _of_file(
             interval_ns=duration_ns(interval, "--interval"),
         )
     )
-    market = Source(path=path, is_bars=bars is not None).load(setup.interval_ns)
+    market = Source(path=path, is_bars=bars is not None).market(setup.interval_ns)
     return history_of_file(setup, market)
 
 
