@@ -123,10 +123,10 @@ def a_log_of_the_feed() -> MemoryLog:
     slicer = Slicer(core, UNITS_NS["d"])
 
     async def publish() -> None:
-        finished: list[Slice | None] = []
+        finished: list[Slice] = []
         async for batch in feed.batches({}):
-            finished += [slicer.push(raw) for raw in batch]
-        for part in (*filter(None, finished), *slicer.finish()):
+            finished += [part for raw in batch for part in slicer.push(raw)]
+        for part in (*finished, *slicer.finish()):
             for number, sent in enumerate(part.records):
                 headers = (("event_id", sent.event_id.encode()),) if sent.event_id else ()
                 place = (sent.topic, sent.partition)

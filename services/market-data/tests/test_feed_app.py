@@ -118,8 +118,9 @@ def expected() -> dict[Place, list[bytes]]:
         limits = MarketDataSettings().limits(feed.silence_ns_max)
         core = FeedCore(feed.name, "local", COUNT, partition_of, Gate(limits))
         slicer = Slicer(core, 60_000_000_000)
-        parts = [slicer.push(raw) async for batch in feed.batches({}) for raw in batch]
-        found = [sent for part in (*parts, *slicer.finish()) if part for sent in part.records]
+        batches = [slicer.push(raw) async for batch in feed.batches({}) for raw in batch]
+        parts = [part for batch in batches for part in batch]
+        found = [sent for part in (*parts, *slicer.finish()) for sent in part.records]
         assert core.refused.keys() == {"CROSSED_QUOTE", "DUPLICATE"}
         return found
 

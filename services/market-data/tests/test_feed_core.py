@@ -39,9 +39,11 @@ def trade(after_ns: int, price: float = 100.0, instrument_id: str = "A.X") -> Ra
     )
 
 
-def whole(raws: Sequence[RawRecord], width_ns: int = MINUTE) -> list[Slice]:
-    slicer = Slicer(core(), width_ns)
-    found = [part for raw in raws if (part := slicer.push(raw)) is not None]
+def whole(
+    raws: Sequence[RawRecord], width_ns: int = MINUTE, *, settles: bool = False
+) -> list[Slice]:
+    slicer = Slicer(core(), width_ns, settles=settles)
+    found = [part for raw in raws for part in slicer.push(raw)]
     return [*found, *slicer.finish()]
 
 
@@ -81,6 +83,42 @@ def test_slices_without_data_do_not_exist() -> None:
         (1, MINUTE),
         (2, 101 * MINUTE),
     ]
+
+
+def test_a_slice_that_settles_has_its_last_nanosecond_for_itself() -> None:
+    raws = [trade(0), trade(MINUTE - 1), trade(MINUTE), trade(3 * MINUTE - 1), trade(3 * MINUTE)]
+    parts = whole(raws, settles=True)
+    assert [
+        (part.number, part.end_ns - START, len(of(part, Trade)), part.is_final) for part in parts
+    ] == [
+        (1, MINUTE - 1, 1, False),
+        (2, MINUTE, 1, False),
+        (3, 2 * MINUTE - 1, 1, False),
+        (4, 2 * MINUTE, 0, False),
+        (5, 3 * MINUTE, 1, False),
+        (6, 4 * MINUTE - 1, 1, False),
+        (7, 4 * MINUTE, 0, False),
+        (8, 5 * MINUTE, 0, True),
+    ]
+    for part in parts:
+        assert {sent.record.ts_event_ns for sent in of(part, Watermark)} == {part.end_ns}
+        assert {sent.record.slice for sent in of(part, Watermark)} == {part.number}
+
+
+@given(times=st.lists(st.integers(0, 10 * MINUTE), min_size=1, max_size=30))
+def test_settling_changes_neither_records_nor_their_order(times: list[int]) -> None:
+    raws = [trade(after_ns) for after_ns in times]
+    plain, settled = whole(raws), whole(raws, settles=True)
+
+    def ticks(parts: list[Slice]) -> list[tuple[int, int]]:
+        found = [sent.record for part in parts for sent in of(part, Trade)]
+        return [(tick.feed_sequence, tick.ts_event_ns) for tick in found]
+
+    assert ticks(settled) == ticks(plain)
+    ends = [part.end_ns for part in settled]
+    assert ends == sorted(set(ends))
+    assert [part.number for part in settled] == list(range(1, len(settled) + 1))
+    assert {part.end_ns for part in plain[:-1]} <= set(ends), "each slice still has its end"
 
 
 def test_event_time_never_goes_back_over_a_slice() -> None:

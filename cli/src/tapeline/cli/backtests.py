@@ -119,7 +119,7 @@ class Source:
     @property
     def records(self) -> list[Any]:
         """The configuration."""
-        return [known.record for known in self.setup.config]
+        return self.setup.records
 
 
 def preset_source(name: str, asked: Asked) -> Source:
@@ -188,6 +188,7 @@ def feed_settings(configuration: Configuration, asked: Asked) -> Any:
         pairs(asked.feed_options, "--feed-option"),
         intervals_of(configuration),
         str(settings.get("slice", "")),
+        slices_settle=bool(settings.get("slices_settle", False)),
     )
 
 
@@ -208,21 +209,24 @@ def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
     run, tape = pulled(name, on_pulled)
     configuration = load_configuration(RunStore(home()).folder(run.name) / CONFIGURATION)
     recorded = RecordedRun(tape)
-    known = recorded.known()
-    records = asked.changed([item.record for item in known])
     feed = feed_settings(configuration, asked)
     setup = Setup(
-        run_id=asked.run_id or f"backtest-{_identity({'run': run.name}, records, asked)}",
-        config=tuple(
-            Known(record=record, event_id=item.event_id)
-            for record, item in zip(records, known, strict=True)
-        ),
+        run_id="",
+        config=recorded.known(),
+        interventions=recorded.words.interventions,
         intervals_ns=feed.intervals_ns(),
         shards=run.shards,
         instrument_partitions=run.instrument_partitions,
         feed=run.feed,
-        outside={} if asked.llm == OFFLINE else recorded.outside(records),
     )
+    setup = setup.with_records(asked.changed(setup.records))
+    run_id = asked.run_id or f"backtest-{_identity({'run': run.name}, setup.records, asked)}"
+    setup = replace(
+        setup,
+        run_id=run_id,
+        interventions=recorded.meant_for(setup.interventions, (run.run_id, run_id)),
+        outside={} if asked.llm == OFFLINE else recorded.outside(setup.records),
+    ).during(asked.choice())
     facts = Facts(
         title=run.source,
         source=f"run {run.name}",

@@ -175,6 +175,7 @@ def _feed_part(run: Run, configuration: Configuration, ground: Ground) -> Part:
         "TAPELINE_MARKET_DATA_REPORTERS": ",".join(reporters_of(run, configuration)),
         "TAPELINE_MARKET_DATA_REPORTERS_WAIT_S": str(REPORTERS_WAIT_S),
         "TAPELINE_MARKET_DATA_SLICE_LENGTH": str(settings.get("slice", "")),
+        "TAPELINE_MARKET_DATA_SLICES_SETTLE": str(settings.get("slices_settle", False)).lower(),
         **ground.feed_options,
     }
     return _part("feed", "tapeline.market_data", "feed", environment=environment)

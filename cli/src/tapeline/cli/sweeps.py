@@ -19,6 +19,7 @@ from tapeline.backtest.sweep.search import METHODS
 from tapeline.backtest.sweep.space import Axis, Choices, number_text, parsed
 from tapeline.backtest.sweep.sweep import OnTrial, Plan, Sweep
 from tapeline.backtest.sweep.trial import OBJECTIVES, Player
+from tapeline.backtest.tape.slice_tape import KINDS as KEPT
 from tapeline.backtest.tape.slice_tape import keep
 from tapeline.cli import backtests
 from tapeline.cli.backtests import Asked, BadBacktest, Source
@@ -129,7 +130,7 @@ def run(sweep: Sweep, on_trial: OnTrial) -> None:
 def _kept(source: Source, asked: Asked) -> Path:
     """The slices as columns, written once and shared by all sweeps of the same data."""
     what = {"data": source.data, "from": asked.start, "to": asked.end, "width": source.width_ns}
-    what["instruments"] = sorted(asked.instruments)
+    what["instruments"], what["kinds"] = sorted(asked.instruments), sorted(KEPT)
     what["partitions"] = source.setup.instrument_partitions
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     folder = home() / backtests.TAPE / "slices" / digest
@@ -142,7 +143,8 @@ def _kept(source: Source, asked: Asked) -> Path:
 def _identity(setup: Setup, slices: str, searched: Searched) -> str:
     """Of what is searched: the same command goes on where it was interrupted."""
     what = {
-        "records": [repr(known.record) for known in setup.config],
+        "records": [repr(record) for record in setup.records],
+        "interventions": [repr(item) for item in setup.interventions],
         "slices": slices,
         "searched": repr(replace(searched, workers=0, part="1/1")),
     }

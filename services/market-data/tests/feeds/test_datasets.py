@@ -30,8 +30,7 @@ async def sent_by(feed: Feed, limits: Limits | None = None) -> tuple[list[Sent],
     found: list[Sent] = []
     async for batch in feed.batches({}):
         for raw in batch:
-            part = slicer.push(raw)
-            found += part.records if part else ()
+            found += [one for part in slicer.push(raw) for one in part.records]
     last = [one for part in slicer.finish() for one in part.records]
     assert last
     return [*found, *last], core.refused

@@ -32,7 +32,7 @@ async def test_five_years_of_two_indices_and_the_vix_pass_the_gate_unharmed() ->
     assert times == sorted(times)
     core = FeedCore("econometrics", "run", 1, lambda key, count: 0, Gate(Limits()))
     slicer = Slicer(core, DAY)
-    slices = [part for raw in raws if (part := slicer.push(raw)) is not None]
+    slices = [part for raw in raws for part in slicer.push(raw)]
     assert len(slices) + 1 == 1258
     assert core.refused == {}
 

@@ -2,7 +2,8 @@
 
 It follows the rule of paced runs on Kafka: a stage steps a slice when those before it have finished
 it; a shard takes market data, decisions and approvals of slice n together with what execution said
-in slice n - 1, sorted as `Order` says. So it says what such a run says, to the byte.
+in slice n - 1, sorted as `Order` says. So it says what such a run says, to the byte. What a
+recorded run was told besides (`interventions`) each shard hears in the slice in which it heard it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from tapeline.agents.app import sources_of
 from tapeline.agents.config_book import ConfigBook
 from tapeline.agents.groups_stage import GroupStage
 from tapeline.agents.triggers_stage import TriggersStage
+from tapeline.backtest.paced.interventions import Hearing
 from tapeline.backtest.paced.paced_shard import PacedShard, Told
 from tapeline.backtest.paced.setup import MarketSlice, Setup
 from tapeline.contracts import topics
+from tapeline.contracts.agents import Decision
 from tapeline.contracts.system import Watermark
 from tapeline.market_data.bars_stage import BarsStage
-from tapeline.runtime.batches import Stamped
+from tapeline.runtime.batches import Pending, Stamped
 from tapeline.runtime.bulk import BulkInput, bulk_inputs
 from tapeline.runtime.core import Context, Input, Output, Pacing, Stage
 from tapeline.runtime.ids import derive_id
@@ -60,6 +63,7 @@ class Chain:
         """the slice that is under way"""
         self._previous: Lanes = {}
         """what came back in the slice before"""
+        self._hearing = Hearing(setup.interventions)
         config = FixedConfig(setup.book())
         self._bars = BarsStage(setup.intervals_ns)
         self._triggers = TriggersStage(
@@ -215,8 +219,14 @@ class Chain:
     # ---- the money path
 
     def _decide(self, shard: PacedShard, part: MarketSlice) -> None:
+        for pull in self._hearing.pulls(shard.context.instance, part.end_ns):
+            self._hear(shard, shard.pulled(pull), part)
         told = self._taken(shard, part.end_ns)
-        pending = shard.stepped(part.number, part.end_ns, part.is_final, told)
+        self._hear(shard, shard.stepped(part.number, part.end_ns, part.is_final, told), part)
+        self._pass_on(shard, part)
+
+    def _hear(self, shard: PacedShard, pending: Pending, part: MarketSlice) -> None:
+        """Puts what a shard said where those behind it read it."""
         who = shard.context.instance
         for stamped in pending.outputs:
             self._on_output(who, stamped.output)
@@ -226,18 +236,23 @@ class Chain:
             self._tell(place, record, event_id, correlation, who, part.end_ns)
         for stamped in pending.notes:
             self._on_output(who, stamped.output)
-        self._pass_on(shard, part)
 
     def _taken(self, shard: PacedShard, end_ns: int) -> Mapping[TopicPartition, Sequence[Told]]:
         """The inputs of a shard for the slice."""
-        found: dict[TopicPartition, Sequence[Told]] = {}
+        found: dict[TopicPartition, list[Told]] = {}
         for place in shard.positions:
             if shard.specs[place[0]].pacing is Pacing.PREVIOUS:
                 told = [_anew(item, end_ns) for item in self._previous.get(place, ())]
             else:
-                told = self._lanes.get(place, [])
+                told = list(self._lanes.get(place, ()))
             if told:
                 found[place] = told
+        for word in self._hearing.words(shard.context.instance, end_ns):
+            event = word.told_at(end_ns)
+            heard = Told(event, event.offset, word.producer)
+            found.setdefault((event.topic, event.partition), []).append(heard)
+            if isinstance(event.record, Decision):
+                self._on_output(word.producer, _as_output(event))
         return found
 
     def _pass_on(self, shard: PacedShard, part: MarketSlice) -> None:
@@ -270,6 +285,14 @@ def _anew(told: Told, session_ns: int) -> Told:
         session_ns=session_ns,
     )
     return Told(again, told.offset, told.producer)
+
+
+def _as_output(event: Input) -> Output:
+    """A decision that no group of the run has made."""
+    decision: Decision = event.record
+    return Output(
+        topic=event.topic, key=decision.account_id, record=decision, event_id=event.event_id
+    )
 
 
 def _correlation_of(stamped: Stamped) -> str:

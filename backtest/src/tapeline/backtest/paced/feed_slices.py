@@ -36,7 +36,8 @@ class FeedSlices:
             )
         gate = Gate(self.settings.limits(feed.silence_ns_max))
         core = FeedCore(feed.name, self.run_id, self.partitions, partition_of, gate)
-        slicer = Slicer(core, self.settings.slice_ns())
+        settings = self.settings
+        slicer = Slicer(core, settings.slice_ns(), settles=settings.slices_settle)
         self.refused = core.refused
         try:
             async for batch in feed.batches({}):
@@ -44,8 +45,7 @@ class FeedSlices:
                     name = getattr(raw, "instrument_id", "")
                     if not self.choice.is_played(raw.ts_event_ns, name):
                         continue
-                    finished = slicer.push(raw)
-                    if finished is not None:
+                    for finished in slicer.push(raw):
                         yield market_slice(finished)
             last = slicer.finish()
         finally:
@@ -84,7 +84,12 @@ def market_slice(part: Slice) -> MarketSlice:
 
 
 def settings_of(
-    feed: str, options: Mapping[str, str], intervals: str, slice_length: str
+    feed: str,
+    options: Mapping[str, str],
+    intervals: str,
+    slice_length: str,
+    *,
+    slices_settle: bool = False,
 ) -> MarketDataSettings:
     """The settings of the feed; raises SettingsError."""
     return load_settings(
@@ -93,4 +98,5 @@ def settings_of(
         feed_options=dict(options),
         intervals=intervals,
         slice_length=slice_length,
+        slices_settle=slices_settle,
     )

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tapeline.runtime.batches import Batch, Pending
+from tapeline.backtest.paced.interventions import Pull
+from tapeline.runtime.batches import NOWHERE, Batch, Pending
 from tapeline.runtime.core import Context, Input, MoneyCore
 from tapeline.runtime.intake import Intake, no_verdict
 from tapeline.runtime.log import TopicPartition
@@ -67,6 +68,16 @@ class PacedShard(Shard[Any]):
         """Steps one complete slice and gives what was said."""
         self.step(Batch(end_ns, cast("Any", told), number, is_final), None)
         self.last_slice = number
+        return self._taken()
+
+    def pulled(self, pull: Pull) -> Pending:
+        """Steps trips of the kill switch, which wait for no slice, and gives what was said."""
+        session_ns = max(self.session_ns, pull.heard_ns)
+        verdicts = {NOWHERE: dict(enumerate(pull.verdicts))}
+        self.step(Batch(session_ns, {}, local=pull.trips), verdicts)
+        return self._taken()
+
+    def _taken(self) -> Pending:
         pending, self.pending = self.pending, Pending()
         return pending
 

@@ -15,9 +15,11 @@ from tapeline.backtest.assumed import assumed
 from tapeline.backtest.export import Told
 from tapeline.backtest.paced.chain import Chain
 from tapeline.backtest.paced.digests import Digests
+from tapeline.backtest.paced.interventions import not_repeated
 from tapeline.backtest.paced.setup import MarketSlice, Setup
 from tapeline.backtest.record_tables import RecordTables
 from tapeline.backtest.run_tables import RunTables
+from tapeline.contracts.risk import Denial, DenialCode
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.runtime import clock
@@ -65,10 +67,13 @@ async def run_paced(
     """Plays all slices; raises AnswersUnknown and what the chain and the slices raise."""
     tables = RecordTables(setup.book())
     digests = Digests(SAID)
+    unknown: dict[str, str] = {}
 
     def hear(who: str, output: Output) -> None:
         digests.add(who, output)
         tables.add(output)
+        if isinstance(output.record, Denial) and output.record.code is DenialCode.ORDER_UNKNOWN:
+            unknown[output.record.decision_id] = output.record.reason
 
     started_s, loading_s, events = clock.monotonic_s(), 0.0, 0
     chain = Chain(setup, hear)
@@ -88,7 +93,10 @@ async def run_paced(
         await chain.close()
     engine_s = clock.monotonic_s() - started_s - loading_s
     told = Told(
-        run_id=setup.run_id, title=facts.title, source=facts.source, warnings=facts.warnings
+        run_id=setup.run_id,
+        title=facts.title,
+        source=facts.source,
+        warnings=(*facts.warnings, *not_repeated(setup.interventions, unknown)),
     )
     found = tables.tables(told, events)
     description = structs.replace(
@@ -96,7 +104,7 @@ async def run_paced(
         kind="backtest",
         groups=tuple(group.group_id for group in setup.groups()),
         parameters={**found.description.parameters, **facts.parameters},
-        assumptions=assumed(known.record for known in setup.config),
+        assumptions=assumed(setup.records),
         digest=digests.whole(),
         load_seconds=loading_s,
         engine_seconds=engine_s,

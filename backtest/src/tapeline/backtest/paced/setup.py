@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tapeline.agents.config_book import ConfigBook, book_of
 from tapeline.agents.groups_stage import Outside
+from tapeline.backtest.paced.interventions import Intervention, Word, during
+from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind, TradingGroup
 from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.execution.core import ExecutionCore
@@ -34,7 +36,7 @@ class Setup:
 
     run_id: str
     config: tuple[Known, ...]
-    """the topic config, in its order"""
+    """the topic config as it was at the start, in its order"""
     intervals_ns: tuple[int, ...]
     """lengths of the bars, ascending"""
     shards: tuple[int, ...] = (0,)
@@ -47,10 +49,46 @@ class Setup:
     outside: Mapping[str, Outside] = field(default_factory=dict)
     """group -> where its answers come from, for groups of language models"""
     money_cores: Mapping[str, MakeCore] = field(default_factory=lambda: MONEY_CORES)
+    interventions: tuple[Intervention, ...] = ()
+    """what a recorded run was told besides"""
+
+    @property
+    def records(self) -> list[Any]:
+        """The configuration: that of the start, then what came later, each once a shard."""
+        return [known.record for known in self.config] + [word.event.record for word in self._later]
+
+    @property
+    def _later(self) -> list[Word]:
+        return [
+            item
+            for item in self.interventions
+            if isinstance(item, Word) and item.event.topic == topics.CONFIG
+        ]
+
+    def with_records(self, records: Sequence[Any]) -> Setup:
+        """The same with another configuration, record by record."""
+        count = len(self.config)
+        config = tuple(
+            replace(known, record=record)
+            for known, record in zip(self.config, records[:count], strict=True)
+        )
+        later = iter(records[count:])
+        interventions = tuple(
+            replace(item, event=replace(item.event, record=next(later)))
+            if isinstance(item, Word) and item.event.topic == topics.CONFIG
+            else item
+            for item in self.interventions
+        )
+        return replace(self, config=config, interventions=interventions)
+
+    def during(self, choice: Choice) -> Setup:
+        """The same for a part of the time."""
+        kept = during(self.interventions, choice.start_ns, choice.end_ns)
+        return replace(self, interventions=kept)
 
     def book(self) -> ConfigBook:
         """The configuration, newest versions."""
-        return book_of(known.record for known in self.config)
+        return book_of(self.records)
 
     def groups(self) -> list[TradingGroup]:
         """The groups that decide by themselves, by id."""

@@ -46,4 +46,9 @@ def _chosen(part: MarketSlice, choice: Choice) -> MarketSlice:
         for place, found in part.ticks.items()
     }
     macro = [item for item in part.macro if is_played(item.record.ts_event_ns)]
-    return replace(part, ticks=ticks, macro=macro)
+    funding = [
+        item
+        for item in part.funding
+        if is_played(item.record.ts_event_ns, getattr(item.record, "instrument_id", ""))
+    ]
+    return replace(part, ticks=ticks, macro=macro, funding=funding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import msgspec
 
 from tapeline.agents.plugins import BadConfig
 from tapeline.backtest.paced.run import Facts, run_paced
-from tapeline.backtest.paced.setup import Choice, Known, Setup
+from tapeline.backtest.paced.setup import Choice, Setup
 from tapeline.backtest.report.growth import daily_returns, worth_of
 from tapeline.backtest.report.performance import performance
 from tapeline.backtest.run_tables import RunTables
@@ -85,15 +85,12 @@ class Player:
 
     def play(self, trial: Trial) -> Result:
         """One trial."""
-        records = self.change([known.record for known in self.setup.config], trial.point)
-        config = tuple(
-            Known(record=record, event_id=known.event_id)
-            for record, known in zip(records, self.setup.config, strict=True)
-        )
+        records = self.change(self.setup.records, trial.point)
         choice = Choice(start_ns=trial.start_ns, end_ns=trial.end_ns, instruments=self.instruments)
         slices = self._opened().played(choice)
+        setup = self.setup.with_records(records).during(choice)
         try:
-            run = asyncio.run(run_paced(replace(self.setup, config=config), slices, Facts()))
+            run = asyncio.run(run_paced(setup, slices, Facts()))
         except BadConfig as error:
             return refused(trial, error.cause)
         described = run.tables.description

@@ -2,56 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tapeline.agents.groups_stage import Outside
+from tapeline.backtest.paced.interventions import Intervention, Word, of_run
 from tapeline.backtest.paced.setup import Known
 from tapeline.backtest.recorded_calls import RecordedCalls
 from tapeline.backtest.tape.journaled import check_journaled
+from tapeline.backtest.tape.order_names import order_names
+from tapeline.backtest.tape.recorded_words import TOLD, Words, words_of
 from tapeline.backtest.tape.store import Log, OnPulled, Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
-from tapeline.contracts.config import GroupKind, TradingGroup
-from tapeline.contracts.system import Watermark
+from tapeline.contracts.config import GroupKind, TradingGroup, Trigger
 from tapeline.runtime.intake import Intake
 
-MARKET = (topics.TICKS, topics.MACRO)
-UNPLAYED = (topics.BOOKS, topics.FUNDING_RATES)
-"""what is not played from the tape: it is told how much is left out"""
-PULLED = (
-    topics.CONFIG,
-    topics.CONTROL,
-    *MARKET,
-    *UNPLAYED,
-    topics.DECISIONS,
-    topics.LLM_CALLS,
-    topics.JOURNAL,
-)
+MARKET = (topics.TICKS, topics.MACRO, topics.FUNDING_RATES)
+PULLED = (*MARKET, *TOLD, topics.LLM_CALLS, topics.JOURNAL)
 
 
 def pull_run(tape: Tape, log: Log, on_pulled: OnPulled) -> int:
     """Brings the tape of a run up to date and checks it; gives the number of journaled ranges."""
     tape.pull(log, PULLED, on_pulled)
-    return check_journaled(tape, MARKET)
+    return check_journaled(tape, (*MARKET, *TOLD))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RecordedRun:
     """What the tape of a run says beside its market data."""
 
     tape: Tape
 
+    @cached_property
+    def words(self) -> Words:
+        """What it was told besides its market data."""
+        return words_of(self.tape)
+
     def known(self) -> tuple[Known, ...]:
-        """The topic config; raises TapeHole where it is empty."""
+        """The topic config as it was at the start; raises TapeHole where it is empty."""
         found = tuple(
             Known(record=event.record, event_id=event.event_id)
             for event in self._events(topics.CONFIG)
+            if event.offset in self.words.at_start
         )
         if not found:
             raise TapeHole("The run has no configuration.", "Choose a run that was started.")
         return found
+
+    def meant_for(
+        self, interventions: Sequence[Intervention], run_ids: tuple[str, str]
+    ) -> tuple[Intervention, ...]:
+        """What was said to it, as said to another run; `run_ids`: its own, the other's."""
+        is_named = any(_names_an_order(item) for item in interventions)
+        names = order_names(self._decisions(), self._universes(), run_ids) if is_named else {}
+        return of_run(interventions, run_ids, names)
 
     def outside(self, records: Sequence[Any]) -> Mapping[str, Outside]:
         """The recorded answers, for the groups of language models."""
@@ -63,32 +70,42 @@ class RecordedRun:
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """What was said by hand in the run; a backtest does not repeat it."""
-        left_out = {
-            topic: sum(
-                1 for event in self._events(topic) if not isinstance(event.record, Watermark)
-            )
-            for topic in (topics.CONTROL, *UNPLAYED)
+        """What cannot be repeated where it was, record by record."""
+        found = {
+            (item.event.offset, item.event.record)
+            for item in self.words.interventions
+            if isinstance(item, Word) and isinstance(item.event.record, TradingGroup | Trigger)
         }
-        found = [
-            f"{count} records of {topic} are left out" for topic, count in left_out.items() if count
-        ]
-        groups = {
-            known.record.group_id
-            for known in self.known()
-            if isinstance(known.record, TradingGroup) and known.record.kind is not GroupKind.MANUAL
-        }
-        by_hand = sum(
-            1
-            for event in self._events(topics.DECISIONS)
-            if isinstance(event.record, Decision) and event.record.group_id not in groups
+        return tuple(
+            f"{type(record).__name__} {name_of(record)} was changed to version {record.version} "
+            "within the run; nobody noted when its process read that, so here it has it from the "
+            "start"
+            for _, record in sorted(found, key=lambda item: item[0])
         )
-        if by_hand:
-            found.append(f"{by_hand} decisions made by hand or from outside are left out")
-        return tuple(found)
+
+    def _decisions(self) -> Iterator[tuple[int, Decision]]:
+        """(shard, decision)"""
+        for event in self._events(topics.DECISIONS):
+            if isinstance(event.record, Decision):
+                yield event.partition, event.record
+
+    def _universes(self) -> dict[str, str]:
+        """group -> the universe that it decides over."""
+        records = (event.record for event in self._events(topics.CONFIG))
+        return {item.group_id: item.universe for item in records if isinstance(item, TradingGroup)}
 
     def _events(self, topic: str) -> Any:
         intake = Intake((topic,))
         for number in range(self.tape.partition_count(topic)):
             for raws in self.tape.chunks((topic, number)):
                 yield from intake.inputs_of(topic, raws)
+
+
+def _names_an_order(item: Intervention) -> bool:
+    record = item.event.record if isinstance(item, Word) else None
+    return isinstance(record, Decision) and bool(record.client_order_id)
+
+
+def name_of(record: TradingGroup | Trigger) -> str:
+    """As people call it."""
+    return record.group_id if isinstance(record, TradingGroup) else record.trigger

@@ -1,8 +1,9 @@
 """Slices as columns on disk, for many runs over the same data: read from mapped memory, shared by
 all processes, and made into records a few thousand at a time.
 
-Arrow files without compression: trades, quotes, macro readings, and the slices with the row behind
-the last of each. A folder comes to be under another name and is moved, so it is whole or not there.
+Arrow files without compression: trades, quotes, macro readings, funding rates, and the slices with
+the row behind the last of each. A folder comes to be under another name and is moved, so it is
+whole or not there.
 """
 
 from __future__ import annotations
@@ -21,10 +22,17 @@ import polars as pl
 
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import windowed
-from tapeline.contracts.market import MacroReading, QualityFlag, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, QualityFlag, Quote, Trade
 from tapeline.runtime.columns import fill_slots
 
-KINDS: Final[Mapping[str, Any]] = {"trades": Trade, "quotes": Quote, "macro": MacroReading}
+KINDS: Final[Mapping[str, Any]] = {
+    "trades": Trade,
+    "quotes": Quote,
+    "macro": MacroReading,
+    "funding": FundingRate,
+}
+WITH_IDS: Final = ("macro", "funding")
+"""records that come with an id of their own"""
 TYPES: Final[Mapping[Any, Any]] = {int: pl.Int64, float: pl.Float64, str: pl.String}
 BLOCK_ROWS: Final = 20_000
 FLUSH_ROWS: Final = 200_000
@@ -114,8 +122,9 @@ async def keep(slices: AsyncIterable[MarketSlice], folder: Path) -> None:
             for position, tick in enumerate(ticks):
                 name = "trades" if isinstance(tick, Trade) else "quotes"
                 writers[name].add(tick, (partition, position))
-        for position, macro in enumerate(piece.macro):
-            writers["macro"].add(macro.record, (0, position), macro.event_id)
+        for name, found in (("macro", piece.macro), ("funding", piece.funding)):
+            for position, item in enumerate(found):
+                writers[name].add(item.record, (0, position), item.event_id)
         ends = [writer.count for writer in writers.values()]
         rows.append((piece.end_ns, int(piece.is_final), *ends))
     for writer in writers.values():
@@ -185,7 +194,7 @@ class SliceTape:
             column.name: column.restored(frame[column.name].to_list()) for column in COLUMNS[name]
         }
         records = fill_slots(KINDS[name], values, frame.height)
-        ids = frame[EVENT_ID].to_list() if name == "macro" else repeat("", frame.height)
+        ids = frame[EVENT_ID].to_list() if name in WITH_IDS else repeat("", frame.height)
         places = (frame[column].to_list() for column in PLACE)
         return list(zip(records, *places, ids, strict=True))
 
@@ -210,5 +219,8 @@ def _slice_of(
         together.sort(key=lambda item: item[2])
     for record, partition, _, _ in together:
         ticks.setdefault(partition, []).append(record)
-    macro = [MacroInput(record, event_id) for record, _, _, event_id in parts["macro"]]
-    return MarketSlice(number=0, end_ns=row[0], is_final=bool(row[1]), ticks=ticks, macro=macro)
+    named = {
+        name: [MacroInput(record, event_id) for record, _, _, event_id in parts[name]]
+        for name in WITH_IDS
+    }
+    return MarketSlice(number=0, end_ns=row[0], is_final=bool(row[1]), ticks=ticks, **named)

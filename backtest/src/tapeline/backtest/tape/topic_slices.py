@@ -1,4 +1,4 @@
-"""Slices of a recorded run: its ticks and macro readings from the tape, cut as they were.
+"""Slices of a recorded run: ticks, macro readings and funding rates, cut as they were.
 
 A paced run has its slices marked by watermarks. One in real time has none of use: it is cut into
 slices of a width of event time, as a feed would cut it.
@@ -14,7 +14,7 @@ from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import windowed
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.contracts import topics
-from tapeline.contracts.market import MacroReading, Quote, Trade
+from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.core import Input, Undecodable
 from tapeline.runtime.intake import Intake
@@ -30,6 +30,7 @@ class Gathering:
     is_final: bool
     ticks: dict[int, list[Trade | Quote]] = field(default_factory=dict)
     macro: list[MacroInput] = field(default_factory=list)
+    funding: list[MacroInput] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class TopicSlices:
     def _cut(self) -> Iterator[Gathering]:
         places = [
             (topic, number)
-            for topic in (topics.TICKS, topics.MACRO)
+            for topic in (topics.TICKS, topics.MACRO, topics.FUNDING_RATES)
             for number in range(self.tape.partition_count(topic))
         ]
         marks = next((mark for place in places for mark in self._marks(place)), None)
@@ -144,6 +145,7 @@ def _market_slice(part: Gathering) -> MarketSlice:
         is_final=part.is_final,
         ticks=part.ticks,
         macro=part.macro,
+        funding=part.funding,
     )
 
 
@@ -158,3 +160,5 @@ def _gather(part: Gathering, events: Iterable[Input]) -> None:
             part.ticks.setdefault(event.partition, []).append(record)
         elif isinstance(record, MacroReading):
             part.macro.append(MacroInput(record, event.event_id))
+        elif isinstance(record, FundingRate):
+            part.funding.append(MacroInput(record, event.event_id))

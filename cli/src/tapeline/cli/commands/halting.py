@@ -217,13 +217,13 @@ def _sign_and_send(word: Word, folder: Path) -> None:
     )
     sender = Sender(confluent_config(settings), word.run, KAFKA_S)
     kind, name = parsed_scope(word.scope)
-    for record in _records(word, signer, kind, name):
+    for record in records_of(word, signer, kind, name):
         key = f"{kind.value}:{name}/{type(record).__name__}"
         sender.send(topics.CONTROL, 0, key, sign(record, signer), word.command_id)
     sender.finish()
 
 
-def _records(word: Word, signer: Signer, kind: ScopeKind, name: str) -> list[Any]:
+def records_of(word: Word, signer: Signer, kind: ScopeKind, name: str) -> list[Any]:
     """The control records of a level; the state comes first."""
     common: dict[str, Any] = {
         "scope": kind,

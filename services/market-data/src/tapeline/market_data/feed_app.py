@@ -103,13 +103,13 @@ class Player:
     # ---- at the data's own pace
 
     async def _paced(self) -> None:
-        slicer = Slicer(self.core, self._settings.slice_ns())
+        settings = self._settings
+        slicer = Slicer(self.core, settings.slice_ns(), settles=settings.slices_settle)
         reporters = await asyncio.to_thread(Reporters, self._settings, self._settings.reporters)
         try:
             async for batch in self._feed.batches({}):
                 for raw in batch:
-                    finished = slicer.push(raw)
-                    if finished is not None:
+                    for finished in slicer.push(raw):
                         await self._release(finished, reporters)
                 await asyncio.sleep(0)
             last = slicer.finish()

@@ -39,6 +39,8 @@ MACRO_PARTITION = 0
 FUNDING_PARTITION = 0
 QUARANTINE_PARTITION = 0
 QUARANTINE_BYTES_MAX = 32 * 1024
+SETTLING_NS = 1
+"""the end of a slice that settles"""
 Place = tuple[str, int]
 """topic without prefix, partition"""
 
@@ -291,34 +293,53 @@ class FeedCore:
 class Slicer:
     """Cuts a feed at its own pace into slices of `width_ns` of event time."""
 
-    def __init__(self, core: FeedCore, width_ns: int) -> None:
-        assert width_ns > 0
+    def __init__(self, core: FeedCore, width_ns: int, *, settles: bool = False) -> None:
+        assert width_ns > SETTLING_NS
         self._core = core
         self._width_ns = width_ns
+        self._settling_ns = SETTLING_NS if settles else 0
         self._number = 0
         self._end_ns = -1
         self._open: list[Judged] = []
 
-    def push(self, raw: RawRecord) -> Slice | None:
-        """Takes a record; returns the slice before it when it begins a later one."""
+    def push(self, raw: RawRecord) -> tuple[Slice, ...]:
+        """Takes a record; returns what it ends by beginning a later slice."""
         judged = self._core.judge(raw, None)
         if judged.refusal is not None or raw.ts_event_ns < self._end_ns:
             self._open.append(judged)
-            return None
-        finished = self._finished(is_final=False) if self._number else None
+            return ()
+        finished: list[Slice] = []
+        if self._number:
+            finished.append(self._finished(is_final=False))
+            if self._is_settled_before(raw.ts_event_ns):
+                finished.append(self._settled())
+        behind_ns = (raw.ts_event_ns // self._width_ns + 1) * self._width_ns
+        is_settling = raw.ts_event_ns >= behind_ns - self._settling_ns
         self._number += 1
-        self._end_ns = (raw.ts_event_ns // self._width_ns + 1) * self._width_ns
+        self._end_ns = behind_ns if is_settling else behind_ns - self._settling_ns
         self._open.append(judged)
-        return finished
+        return tuple(finished)
+
+    def _is_settled_before(self, ts_ns: int) -> bool:
+        """Whether the slice is to be followed by its last nanosecond, without a record."""
+        settled_ns = self._end_ns + self._settling_ns
+        return settled_ns % self._width_ns == 0 and self._settling_ns > 0 and ts_ns >= settled_ns
+
+    def _settled(self) -> Slice:
+        self._number += 1
+        self._end_ns += self._settling_ns
+        return self._finished(is_final=False)
 
     def finish(self) -> tuple[Slice, ...]:
         """The last slice with data and the closing one; nothing where no record was accepted."""
         if not self._number:
             return ()
-        last = self._finished(is_final=False)
+        last = [self._finished(is_final=False)]
+        if self._is_settled_before(self._end_ns + self._width_ns):
+            last.append(self._settled())
         self._number += 1
         self._end_ns += self._width_ns
-        return last, self._finished(is_final=True)
+        return *last, self._finished(is_final=True)
 
     def _finished(self, is_final: bool) -> Slice:
         end_ns = self._end_ns

@@ -35,6 +35,9 @@ class MarketDataSettings(ServiceSettings):
     """lengths of the bars, ascending; the first divides all, all divide the last"""
     slice_length: str = ""
     """paced: length of a slice of event time, whole seconds; empty: the shortest interval"""
+    slices_settle: bool = False
+    """paced: a slice's last nanosecond is a slice of its own, so that a bar's end is decided upon
+    with the fills within the bar; twice as many slices"""
     reporters: TextList = ()
     """paced: whose SliceDone releases the next slice, such as risk/0,execution/0,group/momentum"""
     reporters_wait_s: float = Field(default=60.0, gt=0, le=3600)

@@ -45,7 +45,7 @@ def wish_of(question: Question, worth: Worth | None) -> Wish | Refusal:
     if decision.is_reduce_only and not closing:
         return Refusal(
             code=DenialCode.REDUCE_ONLY,
-            reason="There is nothing left that this order could reduce.",
+            reason=f"There is nothing left that this order could reduce.{_unheard(question, side)}",
             measured=question.position,
             limit=ZERO,
         )
@@ -57,6 +57,22 @@ def wish_of(question: Question, worth: Worth | None) -> Wish | Refusal:
         limit_price=decision.limit_price if decision.order_type in LIMITED else None,
         stop_price=decision.stop_price if decision.order_type in STOPS else None,
         is_full_close=closing == closable and closing > 0,
+    )
+
+
+def _unheard(question: Question, side: Side) -> str:
+    """What risk may not have heard yet of orders that would have given something to reduce."""
+    assert question.account is not None
+    decision, other = question.decision, Side.SELL if side is Side.BUY else Side.BUY
+    pending = question.account.reserve(decision.group_id, decision.instrument_id).on(other)
+    if not pending:
+        return ""
+    told = f" Of {pending.normalize():f} under way on the other side no fill has been heard"
+    if not question.context.is_paced:
+        return f"{told}."
+    return (
+        f"{told}: a paced run tells of fills a slice later. Shorter slices, or slices that settle, "
+        "tell in time."
     )
 
 

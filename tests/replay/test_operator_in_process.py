@@ -1,0 +1,163 @@
+"""An operator's orders and halts in a run that is played in one process, without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from proving.playing import END, PRESET, START
+
+from tapeline.backtest.paced.interventions import Intervention, Pull, Word
+from tapeline.backtest.paced.run import PacedRun, run_paced
+from tapeline.cli.backtests import Asked, preset_source
+from tapeline.cli.commands.act import manual_decision
+from tapeline.contracts import topics
+from tapeline.contracts.agents import DecisionKind
+from tapeline.contracts.control import LocalTrip, ScopeKind, SetTradingState, SwitchLevel
+from tapeline.contracts.orders import Side
+from tapeline.contracts.risk import DenialCode, TradingState
+from tapeline.runtime.core import Input
+
+DAY_NS = 86_400_000_000_000
+FIRST_NS = 1_388_620_800 * 10**9 + DAY_NS
+"""the end of the first slice, 2014-01-02"""
+RISK, EXECUTION = "risk/0", "execution/0"
+UNITS = "venue.US.participation_max=0"
+"""orders fill at their first tick"""
+SHORT: dict[str, Any] = {"groups": ("trend",), "end": "2014-01-20"}
+
+
+def played(*interventions: Intervention, settles: bool = False, **more: Any) -> PacedRun:
+    """The short run with what was said in it."""
+    preset = str(PRESET)
+    source = preset_source(
+        preset, Asked(run_id="one", feed_options=(f"start={START}", f"end={END}"), **more)
+    )
+    slices: Any = source.slices
+    if settles:
+        slices.settings = slices.settings.model_copy(update={"slices_settle": True})
+    setup = replace(source.setup, interventions=interventions)
+    return asyncio.run(run_paced(setup, slices, source.facts))
+
+
+def at(day: int, record: Any, instance: str = RISK) -> Word:
+    """A record heard in the slice that ends so many days behind the first."""
+    end_ns = FIRST_NS + day * DAY_NS
+    topic = topics.CONTROL if isinstance(record, SetTradingState) else topics.DECISIONS
+    event = Input(record=record, topic=topic, partition=0, event_id=f"{topic}{day}{instance}")
+    return Word(instance=instance, heard_ns=end_ns - 1, session_ns=end_ns, event=event)
+
+
+def order(day: int, side: Side, **terms: Any) -> Word:
+    """A market order by hand, made at the end of a day."""
+    made_ns = FIRST_NS + day * DAY_NS - 1
+    plain = manual_decision("one", "PAPER-1", kind=DecisionKind.ORDER)
+    decision = replace(
+        plain,
+        decision_id=f"by hand {day}",
+        instrument_id="SP500.US",
+        side=side,
+        quantity=Decimal(5),
+        cycle_ns=made_ns,
+        ts_event_ns=made_ns,
+        ts_init_ns=made_ns,
+        **terms,
+    )
+    return at(day, decision)
+
+
+def by_hand(run: PacedRun) -> list[str]:
+    """How the operator's orders ended, or why they were denied."""
+    orders = run.tables["orders"].filter(pl.col("group_id") == "MANUAL").sort("ts_decided_ns")
+    return [row["code"] or row["status"] for row in orders.to_dicts()]
+
+
+def test_a_close_at_the_next_bar_knows_the_fill_before_it_only_where_slices_settle() -> None:
+    said = (order(0, Side.BUY), order(1, Side.SELL, is_reduce_only=True))
+    more: dict[str, Any] = {**SHORT, "settings": (UNITS,)}
+    assert by_hand(played(*said, **more)) == ["FILLED", DenialCode.REDUCE_ONLY.value]
+    assert by_hand(played(*said, settles=True, **more)) == ["FILLED", "FILLED"]
+
+
+def test_slices_that_settle_leave_bars_and_signals_as_they_are() -> None:
+    plain, settled = (played(settles=settles, groups=("trend",)) for settles in (False, True))
+    assert settled.tables["bars"].equals(plain.tables["bars"])
+    assert settled.counts["signals"] == plain.counts["signals"]
+    assert settled.tables["fills"].height > 0
+
+
+def halt(state: TradingState, sequence: int) -> SetTradingState:
+    return SetTradingState(
+        scope=ScopeKind.GROUP,
+        scope_id="trend",
+        state=state,
+        sequence=sequence,
+        operator="operator",
+        reason="to see",
+        issued_ns=0,
+        run_id="one",
+        key_id="operator",
+        signature=b"x",
+    )
+
+
+@pytest.mark.parametrize("instance", [RISK, EXECUTION])
+def test_a_halt_holds_from_its_slice_until_it_is_resumed(instance: str) -> None:
+    first, last = 20, 60
+    said = (
+        at(first, halt(TradingState.HALTED, 1), instance),
+        at(last, halt(TradingState.ACTIVE, 2), instance),
+    )
+    orders = played(*said, groups=("trend",)).tables["orders"]
+    code = DenialCode.TRADING_HALTED if instance == RISK else "EXECUTION_TRADING_HALTED"
+    is_within = pl.col("ts_decided_ns").is_between(
+        FIRST_NS + first * DAY_NS, FIRST_NS + (last - 1) * DAY_NS
+    )
+    within, beside = orders.filter(is_within), orders.filter(~is_within)
+    assert code in set(within["code"])
+    assert "FILLED" not in set(within["status"])
+    assert code not in set(beside["code"])
+    assert (beside["status"] == "FILLED").sum() > 10
+
+
+def test_a_trip_by_file_stands_before_the_slice_behind_it() -> None:
+    trip = LocalTrip(
+        trip_id="t",
+        origin="file halt",
+        scope=ScopeKind.ALL,
+        scope_id="",
+        level=SwitchLevel.CANCEL_ALL,
+        spares_protective=False,
+        reason="",
+        sequence=1,
+        expires_ns=0,
+    )
+    pulled_ns = FIRST_NS + 20 * DAY_NS
+    pulls = [
+        Pull(instance=instance, heard_ns=pulled_ns, trips=(trip,), verdicts=("",))
+        for instance in (RISK, EXECUTION)
+    ]
+    orders = played(*pulls, groups=("trend",)).tables["orders"]
+    behind = orders.filter(pl.col("ts_decided_ns") > pulled_ns)
+    assert behind.height > 0
+    assert set(behind["code"]) == {DenialCode.TRADING_HALTED.value}
+    assert "TRADING_HALTED" not in set(orders.filter(pl.col("ts_decided_ns") < pulled_ns)["code"])
+
+
+def test_a_badly_signed_order_is_denied_again() -> None:
+    said = order(0, Side.BUY)
+    badly = replace(said, event=replace(said.event, verdict="AUTHOR_BAD_MAC"))
+    assert by_hand(played(badly, **SHORT)) == [DenialCode.AUTHOR_UNVERIFIED.value]
+
+
+def test_a_cancel_of_an_order_that_is_not_there_is_told() -> None:
+    asked = order(0, Side.BUY)
+    canceled = replace(asked.event.record, kind=DecisionKind.CANCEL, client_order_id="gone")
+    run = played(replace(asked, event=replace(asked.event, record=canceled)), **SHORT)
+    (warning,) = run.tables.description.warnings
+    assert "The CANCEL that MANUAL asked for in account PAPER-1 found nothing to be done" in warning
+    assert "gone" in warning
