@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+import polars as pl
+
 from tapeline.backtest.alignment import exact
 from tapeline.backtest.run_tables import Description, RunTables, table
 
@@ -134,3 +137,18 @@ def _finished(
         "cash": table("cash", cash),
     }
     return RunTables(description, tables)
+
+
+def in_currency(run: RunTables, currency: str, rate: str) -> RunTables:
+    """The same run of an instrument that is dealt in another currency, worth `rate` at the end."""
+    gained = Fraction(run.description.final_equity) - CASH
+    description = msgspec.structs.replace(
+        run.description,
+        final_equity=str(CASH + gained * Fraction(rate)),
+        last_rates={currency: rate},
+    )
+    dealt = {
+        name: run[name].with_columns(currency=pl.lit(currency), currency_rate=float(rate))
+        for name in ("fills", "cash")
+    }
+    return RunTables(description, {**run.tables, **dealt})

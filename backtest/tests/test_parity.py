@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parity_samples import MINUTE_NS, Deal, run_of
+from parity_samples import MINUTE_NS, Deal, in_currency, run_of
 
 from tapeline.backtest.alignment import Match, aligned, placed_orders
-from tapeline.backtest.parity import BUCKETS, Parity, parity
+from tapeline.backtest.parity import BUCKETS, Parity, RateUnknown, parity
 from tapeline.backtest.run_tables import RunTables, table
 
 CLOSES = (100.0, 102.0, 101.0, 105.0, 103.0, 108.0, 104.0, 110.0, 107.0, 112.0)
@@ -71,6 +71,34 @@ def test_a_late_decision_is_timing_too() -> None:
     assert found.count(Match.NEAR) == 1
 
 
+def test_a_delay_within_a_bar_is_timing_too() -> None:
+    # Minute 6 goes from 103 to 108: a fill within it at 106 is what the market was then.
+    deals = changed(1, delay_ns=MINUTE_NS // 2, price=106.0)
+    assert only(compared(deals)) == ("timing", 2 * Fraction(106 - 103))
+
+
+def test_what_lies_beyond_the_bar_is_fill_also_after_a_delay() -> None:
+    found = compared(changed(1, delay_ns=MINUTE_NS // 2, price=109.5))
+    buckets = {name: value for name, value in found.buckets.items() if value}
+    assert buckets == {"timing": 2 * Fraction(108 - 103), "fill": 2 * Fraction(3, 2)}
+
+
+def test_two_delays_within_one_bar_are_compared_with_each_other() -> None:
+    late, later = (
+        run_of(changed(1, delay_ns=delay_ns, price=price), CLOSES, prefix=prefix)
+        for delay_ns, price, prefix in ((20, 104.0, "a"), (40, 105.5, "b"))
+    )
+    assert only(parity(late, later)) == ("timing", 2 * Fraction(3, 2))
+
+
+def test_a_worse_price_within_the_bar_at_the_same_time_is_fill() -> None:
+    one, other = (
+        run_of(changed(1, delay_ns=20, price=price), CLOSES, prefix=prefix)
+        for price, prefix in ((104.0, "a"), (105.5, "b"))
+    )
+    assert only(parity(one, other)) == ("fill", 2 * Fraction(3, 2))
+
+
 def test_a_worse_price_at_the_same_time_is_fill() -> None:
     assert only(compared(changed(2, price=104.5))) == ("fill", Fraction(-1))
 
@@ -95,6 +123,34 @@ def test_a_higher_fee_is_fee() -> None:
 
 def test_cash_without_a_fill_is_funding() -> None:
     assert only(compared(DEALS, funding={MINUTE_NS: -3.5})) == ("funding", Fraction(-7, 2))
+
+
+def test_money_is_told_in_the_currency_of_the_account() -> None:
+    a, b = run_of(DEALS, CLOSES), run_of(changed(3, fee=0.6), CLOSES, prefix="b")
+    found = parity(in_currency(a, "EUR", "1.25"), in_currency(b, "EUR", "1.25"))
+    assert only(found) == ("fee", Fraction(-5, 10) * Fraction(5, 4))
+    assert found.profit_a == parity(a, b).profit_a * Fraction(5, 4)
+
+
+def test_funding_is_converted_too() -> None:
+    a, b = run_of(DEALS, CLOSES), run_of(DEALS, CLOSES, funding={MINUTE_NS: -3.5}, prefix="b")
+    found = parity(in_currency(a, "EUR", "1.25"), in_currency(b, "EUR", "1.25"))
+    assert only(found) == ("funding", Fraction(-7, 2) * Fraction(5, 4))
+
+
+def test_another_rate_is_data() -> None:
+    a, b = run_of(DEALS[:1], CLOSES), run_of(DEALS[:1], CLOSES, prefix="b")
+    found = parity(in_currency(a, "EUR", "1.25"), in_currency(b, "EUR", "1.5"))
+    gained = Fraction(112 - 102) - Fraction(1, 10)
+    assert only(found) == ("data", gained * Fraction(1, 4))
+
+
+def test_a_currency_without_a_rate_is_named() -> None:
+    a, b = run_of(DEALS, CLOSES), run_of(DEALS, CLOSES, prefix="b")
+    told = in_currency(b, "EUR", "1.25")
+    bare = RunTables(msgspec.structs.replace(told.description, last_rates={}), told.tables)
+    with pytest.raises(RateUnknown, match="run b is in EUR, and the run tells no rate of it into"):
+        parity(a, bare)
 
 
 def test_another_price_of_the_market_is_data() -> None:
@@ -207,6 +263,20 @@ def test_the_buckets_add_up_to_the_gap_exactly_and_no_order_is_lost(
     pairs = aligned(orders_a, orders_b, MINUTE_NS)
     assert sorted(id(pair.a) for pair in pairs if pair.a) == sorted(map(id, orders_a))
     assert sorted(id(pair.b) for pair in pairs if pair.b) == sorted(map(id, orders_b))
+
+
+@given(RUN, RUN, st.sampled_from(["1", "0.9", "1.25"]), st.sampled_from(["1", "1.1"]))
+def test_they_add_up_in_any_currency(
+    one: tuple[list[Deal], list[float], dict[int, float]],
+    other: tuple[list[Deal], list[float], dict[int, float]],
+    rate_a: str,
+    rate_b: str,
+) -> None:
+    a, b = run_of(one[0], one[1], funding=one[2]), run_of(other[0], other[1], funding=other[2])
+    found = parity(in_currency(a, "EUR", rate_a), in_currency(b, "EUR", rate_b))
+    assert found.untold == 0
+    # Of cash, which has no pair of orders, the rates differ within funding.
+    assert sum(found.buckets.values()) == found.gap
 
 
 @given(RUN)

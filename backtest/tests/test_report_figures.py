@@ -16,7 +16,9 @@ from tapeline.backtest.report.analysis import Analysis, analyse, facts_of
 from tapeline.backtest.report.benchmark import UnknownBenchmark
 from tapeline.backtest.report.catalogue import FIGURES
 from tapeline.backtest.report.figure import Figure, Unit, known
+from tapeline.backtest.report.growth import worth_of
 from tapeline.backtest.report.round_trips import round_trips
+from tapeline.backtest.report.trading import trading
 from tapeline.backtest.run_tables import RunTables, table
 
 
@@ -439,3 +441,34 @@ def test_a_run_that_holds_the_benchmark_has_beta_one_and_no_alpha() -> None:
     assert value(analysis, "alpha") == pytest.approx(0.0, abs=1e-9)
     assert value(analysis, "tracking_error") == pytest.approx(0.0, abs=1e-9)
     assert reason(analysis, "information_ratio") == "the run does not leave the benchmark"
+
+
+def test_a_contract_of_many_units_in_another_currency_is_told_in_the_base_currency() -> None:
+    """Two contracts of 50 units: bought at 100 EUR (1.10), sold at 103 EUR (1.20); fees 2 EUR each.
+    One more is held, bought at 101 EUR (1.10), last price 104, last rate 1.25."""
+    terms = {"multiplier": 50.0, "currency": "EUR", "fee": 2.0}
+    fills = [
+        fill(0, "BUY", 2.0, 100.0, currency_rate=1.10, client_order_id="a", **terms),
+        fill(1, "SELL", 2.0, 103.0, currency_rate=1.20, client_order_id="b", **terms),
+        fill(2, "BUY", 1.0, 101.0, currency_rate=1.10, client_order_id="c", **terms),
+    ]
+    cash = [
+        {"ts_event_ns": MONDAY_NS, "account_id": "A", "instrument_id": "X.SIM", "kind": "dividend",
+         "amount": 10.0, "currency": "EUR", "currency_rate": 1.10},
+    ]  # fmt: skip
+    run = made(
+        equity_rows([1000.0, 1000.0]),
+        fills,
+        bar_rows([104.0]),
+        cash,
+        base_currency="USD",
+        last_rates={"USD": "1", "EUR": "1.25"},
+    )
+    found, trips = trading(run, worth_of(run))
+    assert trips["profit"].to_list() == [pytest.approx(2 * 50 * 3 * 1.20 - 2 * 1.10 - 2 * 1.20)]
+    figures = {name: figure.value for name, figure in found.total.figures.items()}
+    assert figures["unrealized_profit"] == pytest.approx(50 * 3 * 1.25 - 2 * 1.10)
+    assert figures["fees"] == pytest.approx(2 * (1.10 + 1.20 + 1.10))
+    notional = 50 * (2 * 100 * 1.10 + 2 * 103 * 1.20 + 101 * 1.10)
+    assert figures["traded_notional"] == pytest.approx(notional)
+    assert figures["cash_moved"] == pytest.approx(11.0)

@@ -104,7 +104,7 @@ def tables_from(found: Recorded, told: Told, events: int) -> RunTables:
         fills=found.fills,
     )
     tables = {
-        "fills": table("fills", fill_rows(found.fills, books.instruments)),
+        "fills": table("fills", fill_rows(found.fills, books.instruments, books.rate_then)),
         "orders": table("orders", order_rows(records)),
         "equity": table("equity", equity),
         "bars": table("bars", bars),
@@ -185,10 +185,16 @@ def _bars(found: Recorded) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _cash_rows(event: Any, books: Books) -> list[dict[str, Any]]:
-    row = {"ts_event_ns": event.ts_event_ns, "account_id": event.account_id, "instrument_id": ""}
+    row = {
+        "ts_event_ns": event.ts_event_ns,
+        "account_id": event.account_id,
+        "instrument_id": "",
+        "currency": getattr(event, "currency", None),
+        "currency_rate": books.rate_then(event),
+    }
     match event:
         case CashAdjustment():
-            return [{**row, "kind": event.reason, "amount": float(event.amount)}]
+            return [{**row, **_reason(event.reason, books), "amount": float(event.amount)}]
         case FundingPayment():
             kind, amount = "funding", float(event.amount)
         case CorporateAction():
@@ -196,6 +202,13 @@ def _cash_rows(event: Any, books: Books) -> list[dict[str, Any]]:
         case _:
             return []
     return [{**row, "instrument_id": event.instrument_id, "kind": kind, "amount": amount}]
+
+
+def _reason(reason: str, books: Books) -> dict[str, str]:
+    """What cash was for: `borrow: SPY.ARCA, 1 night` is borrow, for that instrument."""
+    kind, _, told = reason.partition(": ")
+    name = told.partition(",")[0]
+    return {"kind": kind, "instrument_id": name} if name in books.instruments else {"kind": reason}
 
 
 @exact
@@ -230,6 +243,7 @@ def _description(
         fees=_text(fees),
         final_equity=_text(final),
         last_prices={name: _text(price) for name, price in books.last_prices().items()},
+        last_rates={name: _text(rate) for name, rate in books.last_rates().items()},
         digest=digest_of({fill.fill_id: digest_body(fill) for fill in found.fills}),
     )
 

@@ -18,13 +18,23 @@ bars before the decision differ. A quantity that only makes up for an earlier di
 positions belongs to what made that difference. Fees at another rate are fee; those that a larger
 quantity costs go with it. Cash is funding; deposits and withdrawals are no profit.
 
+All of it is in the instrument's currency, and is converted at A's last rate into the base currency.
+Where B's last rate is another, that on B's profit is data. Accounts keep cash in the currency that
+it came in, so the last rate is what counts.
+
+Within a bar the market is known to lie between its low and high. Of two orders that were filled at
+different times the prices paid, as far as they lie in that range, are taken for the market.
+
 Computed in fractions: the buckets add up to the gap exactly.
+
+Errors:
+    RateUnknown     a run dealt in a currency of which it tells no rate
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
@@ -42,6 +52,7 @@ from tapeline.backtest.alignment import (
     placed_orders,
 )
 from tapeline.backtest.run_tables import Description, RunTables
+from tapeline.runtime.exits import USAGE, Failure
 
 BUCKETS: Final = ("signal", "timing", "fill", "fee", "funding", "data", "missing")
 CAPITAL: Final = ("deposit", "withdrawal")
@@ -52,6 +63,12 @@ LOOKBACK_BARS: Final = 50
 """How far before a decision other bars count as its cause."""
 TOLERANCE_NS: Final = 60_000_000_000
 """Between two decisions of one order, where the runs have no bars."""
+
+
+class RateUnknown(Failure):
+    """Money in a currency that cannot be converted."""
+
+    exit_code = USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +98,8 @@ class Parity:
     funding: Mapping[str, Fraction]
     """by instrument: the part of the gap that is cash"""
     untold: Fraction
-    """difference of the reported profits that the tables do not tell: rates of currencies, splits,
-    corrections; 0 where the tables are whole"""
+    """difference of the reported profits that the tables do not tell: splits and corrections; 0
+    where the tables are whole"""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -104,6 +121,25 @@ class Market:
     lasts: dict[str, Fraction] = field(default_factory=dict)
     bars: dict[str, dict[int, tuple[float, ...]]] = field(default_factory=dict)
     """instrument -> close time -> the bar's figures"""
+    rates: dict[str, Fraction] = field(default_factory=dict)
+    """instrument -> last rate of its currency into the base currency; none is 1"""
+
+    def rate(self, instrument_id: str) -> Fraction | None:
+        """What one unit of an instrument's currency is worth; None where it was not dealt in."""
+        return self.rates.get(instrument_id)
+
+    def near(self, fill: Filled, instrument_id: str) -> Fraction | None:
+        """The market at a fill, as far as the price paid tells it within its bar."""
+        known = self.at(instrument_id, fill.ts_event_ns)
+        times = self.times.get(instrument_id, [])
+        index = bisect_right(times, fill.ts_event_ns) - 1
+        if known is None or times[index] == fill.ts_event_ns or index + 1 == len(times):
+            return known
+        figures = self.bars[instrument_id].get(times[index + 1])
+        if figures is None:
+            return known
+        low, high = exact(figures[2]), exact(figures[1])
+        return min(max(fill.price, low), high)
 
     def at(self, instrument_id: str, ts_ns: int) -> Fraction | None:
         """The market's price at a time; None before the first bar and without bars."""
@@ -139,7 +175,25 @@ def market_of(run: RunTables) -> Market:
             found.lasts[name] = exact(price)
     for name, text in run.description.last_prices.items():
         found.lasts[name] = Fraction(text)
+    dealt = run["fills"].select("instrument_id", "currency").unique(maintain_order=True)
+    for name, currency in dealt.iter_rows():
+        found.rates[name] = rate_of(run, currency, name)
     return found
+
+
+def rate_of(run: RunTables, currency: str | None, name: str) -> Fraction:
+    """What one unit of a currency was worth in the run's base currency at its end; `name` is what
+    has it. Raises RateUnknown."""
+    base = run.description.base_currency
+    if not currency or currency == base:
+        return Fraction(1)
+    if currency not in run.description.last_rates:
+        raise RateUnknown(
+            f"{name} of run {run.description.run_id} is in {currency}, and the run tells no rate "
+            f"of it into {base or 'its base currency'}.",
+            "Export the run anew, with the marks of the currency pair, or leave the account out.",
+        )
+    return Fraction(run.description.last_rates[currency])
 
 
 def parity(a: RunTables, b: RunTables, tolerance_ns: int | None = None) -> Parity:
@@ -208,7 +262,17 @@ class _Attribution:
         larger = _fee_of_difference(a, b)
         found[max(traded, key=lambda name: abs(traded[name]), default="fee")] += larger
         found["fee"] += a.fee - b.fee - larger
+        rate_a, rate_b = self._rates(name)
+        found = {bucket: value * rate_a for bucket, value in found.items()}
+        found["data"] += (b.quantity * last_b - b.paid - b.fee) * (rate_b - rate_a)
         return Part(pair=pair, buckets=found)
+
+    def _rates(self, name: str) -> tuple[Fraction, Fraction]:
+        """A run that did not deal in the instrument has the rate of the other."""
+        rate_a, rate_b = self._a.rate(name), self._b.rate(name)
+        one = rate_a if rate_a is not None else rate_b
+        other = rate_b if rate_b is not None else rate_a
+        return one or Fraction(1), other or Fraction(1)
 
     def _lasts(self, name: str) -> tuple[Fraction, Fraction]:
         last_a, last_b = self._a.last(name), self._b.last(name)
@@ -222,9 +286,10 @@ class _Attribution:
         """Splits -Q_b x (p_b - p_a) over data, timing and fill."""
         a, b = orders
         name, quantity = b.instrument_id, b.quantity
-        market_a = _average(self._a, name, a.fills)
-        market_b = _average(self._b, name, b.fills)
-        shifted = _average(self._a, name, b.fills)
+        shared = {fill.ts_event_ns for fill in a.fills} & {fill.ts_event_ns for fill in b.fills}
+        market_a = _average(self._a, name, a.fills, shared)
+        market_b = _average(self._b, name, b.fills, shared)
+        shifted = _average(self._a, name, b.fills, shared)
         if market_a is None or market_b is None or shifted is None:
             found["fill"] -= quantity * worse
             return
@@ -318,11 +383,15 @@ def _fee_of_difference(a: Placed, b: Placed) -> Fraction:
     return a.fee - b.fee
 
 
-def _average(market: Market, name: str, fills: Sequence[Filled]) -> Fraction | None:
-    """The market at the fills, weighted by their quantities."""
+def _average(
+    market: Market, name: str, fills: Sequence[Filled], shared: Container[int]
+) -> Fraction | None:
+    """The market at the fills, weighted by their quantities; `shared` are times at which both
+    orders were filled, so that what they paid tells nothing of a delay."""
     total, paid = ZERO, ZERO
     for fill in fills:
-        price = market.at(name, fill.ts_event_ns)
+        is_shared = fill.ts_event_ns in shared
+        price = market.at(name, fill.ts_event_ns) if is_shared else market.near(fill, name)
         if price is None:
             return None
         total += fill.quantity
@@ -334,10 +403,17 @@ def _funding(a: RunTables, b: RunTables) -> dict[str, Fraction]:
     """Cash without a fill, B minus A, by instrument."""
     found: dict[str, Fraction] = {}
     for sign, run in ((-1, a), (1, b)):
-        for name, kind, amount in run["cash"].select("instrument_id", "kind", "amount").rows():
-            if not (kind or "").lower().startswith(CAPITAL):
-                found[name or ""] = found.get(name or "", ZERO) + sign * exact(amount)
+        for name, amount in _moved(run):
+            found[name] = found.get(name, ZERO) + sign * amount
     return found
+
+
+def _moved(run: RunTables) -> Iterator[tuple[str, Fraction]]:
+    """(instrument, cash that came without a fill), in the base currency."""
+    columns = ("instrument_id", "kind", "amount", "currency")
+    for name, kind, amount, currency in run["cash"].select(columns).rows():
+        if not (kind or "").lower().startswith(CAPITAL):
+            yield name or "", exact(amount) * rate_of(run, currency, name or f"{kind} cash")
 
 
 def _profit(run: RunTables, orders: Sequence[Placed], market: Market) -> Fraction:
@@ -345,11 +421,9 @@ def _profit(run: RunTables, orders: Sequence[Placed], market: Market) -> Fractio
     found = ZERO
     for order in orders:
         last = market.last(order.instrument_id) or ZERO
-        found += order.quantity * last - order.paid - order.fee
-    for kind, amount in run["cash"].select("kind", "amount").rows():
-        if not (kind or "").lower().startswith(CAPITAL):
-            found += exact(amount)
-    return found
+        rate = market.rate(order.instrument_id) or Fraction(1)
+        found += (order.quantity * last - order.paid - order.fee) * rate
+    return found + sum((amount for _, amount in _moved(run)), ZERO)
 
 
 def _reported(run: RunTables) -> Fraction:
@@ -361,8 +435,10 @@ def _reported(run: RunTables) -> Fraction:
     first_ns = run["equity"]["ts_event_ns"].min()
     rows = run["cash"].sort("ts_event_ns", maintain_order=True)
     capital = [
-        (ts_ns, exact(amount))
-        for ts_ns, kind, amount in rows.select("ts_event_ns", "kind", "amount").rows()
+        (ts_ns, exact(amount) * rate_of(run, currency, f"{kind} cash"))
+        for ts_ns, kind, amount, currency in rows.select(
+            "ts_event_ns", "kind", "amount", "currency"
+        ).rows()
         if (kind or "").lower().startswith(CAPITAL)
     ]
     for number, (ts_ns, amount) in enumerate(capital):

@@ -119,7 +119,7 @@ def _cautions(facts: dict[str, Any]) -> list[str]:
     if abs(facts["not_in_the_tables"]) >= CENT:
         found.append(
             f"The runs report another {money(facts['not_in_the_tables'])} between them that their "
-            "tables do not tell: rates of currencies, splits or corrections."
+            "tables do not tell: splits or corrections."
         )
     return found
 

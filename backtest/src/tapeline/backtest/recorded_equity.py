@@ -44,6 +44,9 @@ class Books:
     market: RiskState = field(default_factory=RiskState)
     dividends: dict[str, Decimal] = field(default_factory=dict)
     """by action_id: what was paid on what was held then, in the dividend's currency"""
+    rates: dict[int, Decimal | None] = field(default_factory=dict)
+    """of what was booked in another currency, by the record's identity: what one unit of it was
+    worth in the base currency then"""
 
     def __post_init__(self) -> None:
         """Opens every account with its initial cash."""
@@ -66,6 +69,9 @@ class Books:
         ledger = self.ledgers.get(getattr(record, "account_id", ""))
         if ledger is not None:
             self.ledgers[record.account_id] = self._after(ledger, record)
+            if hasattr(record, "currency"):
+                base = self.accounts[record.account_id].base_currency
+                self.rates[id(record)] = rate_of(self.market, record.currency, base)
 
     def _after(self, ledger: Ledger, record: Any) -> Ledger:
         match record:
@@ -122,6 +128,24 @@ class Books:
         traded = {name for ledger in self.ledgers.values() for name in ledger.lines}
         found = {name: price_of(self.market, name) for name in sorted(traded)}
         return {name: price for name, price in found.items() if price is not None}
+
+    def rate_then(self, record: Any) -> float | None:
+        """What one unit of a record's currency was worth in the base currency when it was booked;
+        None for what was not booked."""
+        rate = self.rates.get(id(record))
+        return None if rate is None else float(rate)
+
+    def last_rates(self) -> dict[str, Decimal]:
+        """What one unit of each currency that the accounts hold is worth in theirs now."""
+        held = {
+            (currency, self.accounts[name].base_currency): name
+            for name, ledger in self.ledgers.items()
+            for currency in ledger.cash
+        }
+        return {
+            currency: _known(rate_of(self.market, currency, base), name, currency)
+            for (currency, base), name in sorted(held.items())
+        }
 
     def in_base(self, account_id: str, amount: Decimal, currency: str) -> Decimal:
         """An amount in the account's base currency, at the last rate; raises WorthUnknown."""

@@ -3,7 +3,7 @@ asked for an order, and what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -47,9 +47,19 @@ class OrderRecords:
     fills: Iterable[Fill] = ()
 
 
-def fill_rows(fills: Iterable[Fill], instruments: Mapping[str, Instrument]) -> list[dict[str, Any]]:
-    """Rows of the table fills, as they come; the multiplier is null where nobody knows it."""
-    return [_fill_row(fill, instruments.get(fill.instrument_id)) for fill in fills]
+def fill_rows(
+    fills: Iterable[Fill],
+    instruments: Mapping[str, Instrument],
+    rate_then: Callable[[Fill], float | None] = lambda _fill: None,
+) -> list[dict[str, Any]]:
+    """Rows of the table fills, as they come; the multiplier is null where nobody knows it.
+
+    `rate_then` tells what one unit of a fill's currency was worth in the base currency.
+    """
+    return [
+        {**_fill_row(fill, instruments.get(fill.instrument_id)), "currency_rate": rate_then(fill)}
+        for fill in fills
+    ]
 
 
 def _fill_row(fill: Fill, instrument: Instrument | None) -> dict[str, Any]:
@@ -69,6 +79,7 @@ def _fill_row(fill: Fill, instrument: Instrument | None) -> dict[str, Any]:
         "arrival_price": float(fill.arrival_price),
         "slippage": None if fill.slippage is None else float(fill.slippage),
         "multiplier": None if instrument is None else float(instrument.multiplier),
+        "currency": fill.currency,
     }
 
 

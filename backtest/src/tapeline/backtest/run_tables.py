@@ -40,6 +40,10 @@ COLUMNS: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
         "slippage": FLOAT,
         # Units of the underlying in one contract; null is 1.
         "multiplier": FLOAT,
+        # Of price and fee; null is the base currency. The rate is what one unit of it was worth in
+        # the base currency at the fill.
+        "currency": TEXT,
+        "currency_rate": FLOAT,
     },
     # One row a decision that asked for an order, with what became of it; code where it was denied.
     "orders": {
@@ -89,6 +93,9 @@ COLUMNS: Final[Mapping[str, Mapping[str, pl.DataType]]] = {
         "instrument_id": TEXT,
         "kind": TEXT,
         "amount": FLOAT,
+        # Of the amount; null is the base currency.
+        "currency": TEXT,
+        "currency_rate": FLOAT,
     },
 }
 """Table -> its columns, in order."""
@@ -138,6 +145,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     last_prices: dict[str, str] = {}
     """instrument -> price that its position is valued at in final_equity; where it is not told
     the last bar's close stands for it"""
+    last_rates: dict[str, str] = {}
+    """currency -> what one unit of it was worth in the base currency at the end"""
     digest: str = ""
     command: str = ""
     """what to type to make the same run again"""
@@ -173,13 +182,20 @@ def load(folder: Path) -> RunTables:
     try:
         content = (folder / DESCRIPTION).read_bytes()
         description = msgspec.json.decode(content, type=Description)
-        tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in COLUMNS}
+        tables = {name: _read(folder, name) for name in COLUMNS}
     except (OSError, msgspec.MsgspecError, pl.exceptions.PolarsError) as error:
         raise TablesUnreadable(
             f"{folder} is not a finished run: {error}",
             "Name the folder that a backtest or an export has written to its end.",
         ) from error
     return RunTables(description, tables)
+
+
+def _read(folder: Path, name: str) -> pl.DataFrame:
+    """A table; columns that were added after it was written are null."""
+    found = pl.read_parquet(folder / f"{name}.parquet")
+    added = {key: kind for key, kind in COLUMNS[name].items() if key not in found.columns}
+    return found.with_columns(pl.lit(None, dtype=kind).alias(key) for key, kind in added.items())
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:

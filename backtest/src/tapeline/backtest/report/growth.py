@@ -126,7 +126,12 @@ def _sum_over_accounts(equity: pl.DataFrame, times: pl.Series, name: str) -> Flo
 
 def deposits_of(run: RunTables) -> pl.DataFrame:
     """Rows of cash that came from outside or went there."""
-    return run["cash"].filter(pl.col("kind").str.to_lowercase().is_in(OUTSIDE))
+    return cash_in_base(run["cash"]).filter(pl.col("kind").str.to_lowercase().is_in(OUTSIDE))
+
+
+def cash_in_base(cash: pl.DataFrame) -> pl.DataFrame:
+    """The cash with its amounts in the base currency, each at the rate of its time."""
+    return cash.with_columns(pl.col("amount") * pl.col("currency_rate").fill_null(1.0))
 
 
 def _deposits(run: RunTables, times_ns: Times) -> Floats:

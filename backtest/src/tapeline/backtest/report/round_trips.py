@@ -2,7 +2,8 @@
 
 Within an account, group and instrument a fill closes the oldest open quantity of the other side;
 what is left of it opens. The parts of one entry order closed by one exit order are one round trip,
-at their average prices; fees are shared by quantity. Profit is after fees.
+at their average prices; fees are shared by quantity. Prices are in the instrument's currency; fees
+and profit in the base currency, profit after fees, at the rate of the exit (fees at their own).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ OPEN_COLUMNS: Final = {
     "quantity": FLOAT,
     "cost": FLOAT,
     "fees": FLOAT,
+    "multiplier": FLOAT,
+    "currency": TEXT,
 }
 
 
@@ -48,6 +51,11 @@ class _Lot:
     """signed"""
     price: float
     fee_per_unit: float
+    """base currency"""
+    multiplier: float
+    currency: str
+    rate: float
+    """base currency for one of the instrument's, at the fill"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +70,8 @@ class _Match:
     """entry price x quantity"""
     sold: float = 0.0
     """exit price x quantity"""
+    gained: float = 0.0
+    """before fees, base currency"""
     fees: float = 0.0
 
 
@@ -98,19 +108,27 @@ class _Book:
         match.quantity += part
         match.bought += part * lot.price
         match.sold += part * fill.price
+        signed = part if side == "LONG" else -part
+        match.gained += signed * (fill.price - lot.price) * fill.multiplier * fill.rate
         match.fees += part * (lot.fee_per_unit + fill.fee_per_unit)
 
 
 def round_trips(fills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(round trips by exit time, open positions with signed quantity and cost)."""
+    """(round trips by exit time, open positions with signed quantity and cost).
+
+    The cost is quantity x price x multiplier, in the instrument's currency.
+    """
     books: dict[tuple[str, str, str], _Book] = {}
     names = ("account_id", "group_id", "instrument_id", "client_order_id", "side")
     ordered = fills.sort("ts_event_ns", maintain_order=True).with_columns(
-        pl.col(*names).fill_null(""), pl.col("fee").fill_null(0.0)
+        pl.col(*names, "currency").fill_null(""),
+        pl.col("fee").fill_null(0.0),
+        pl.col("multiplier", "currency_rate").fill_null(1.0),
     )
-    columns = (*names, "ts_event_ns", "quantity", "price", "fee")
+    figures = ("ts_event_ns", "quantity", "price", "fee", "multiplier", "currency", "currency_rate")
+    columns = (*names, *figures)
     for number, row in enumerate(ordered.select(columns).iter_rows()):
-        account, group, instrument, order, side, ts_ns, quantity, price, fee = row
+        account, group, instrument, order, side, ts_ns, quantity, price, fee, *terms = row
         if not quantity:
             continue
         lot = _Lot(
@@ -119,32 +137,31 @@ def round_trips(fills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             order=order or f"fill {number}",
             quantity=quantity if side == "BUY" else -quantity,
             price=price,
-            fee_per_unit=fee / quantity,
+            fee_per_unit=fee * terms[2] / quantity,
+            multiplier=terms[0],
+            currency=terms[1],
+            rate=terms[2],
         )
         books.setdefault((account, group, instrument), _Book()).fill(lot)
     return _closed(books), _open(books)
 
 
 def _closed(books: dict[tuple[str, str, str], _Book]) -> pl.DataFrame:
-    rows = []
-    for key, book in books.items():
-        for match in book.matches.values():
-            gained = match.sold - match.bought
-            if match.side == "SHORT":
-                gained = -gained
-            rows.append(
-                (
-                    *key,
-                    match.side,
-                    match.quantity,
-                    match.ts_entry_ns,
-                    match.ts_exit_ns,
-                    match.bought / match.quantity,
-                    match.sold / match.quantity,
-                    match.fees,
-                    gained - match.fees,
-                )
-            )
+    rows = [
+        (
+            *key,
+            match.side,
+            match.quantity,
+            match.ts_entry_ns,
+            match.ts_exit_ns,
+            match.bought / match.quantity,
+            match.sold / match.quantity,
+            match.fees,
+            match.gained - match.fees,
+        )
+        for key, book in books.items()
+        for match in book.matches.values()
+    ]
     return pl.DataFrame(rows, schema=COLUMNS, orient="row").sort(
         "ts_exit_ns", "ts_entry_ns", maintain_order=True
     )
@@ -155,7 +172,8 @@ def _open(books: dict[tuple[str, str, str], _Book]) -> pl.DataFrame:
     for key, book in books.items():
         if book.lots:
             quantity = sum(lot.quantity for lot in book.lots)
-            cost = sum(lot.quantity * lot.price for lot in book.lots)
+            cost = sum(lot.quantity * lot.price * lot.multiplier for lot in book.lots)
             fees = sum(abs(lot.quantity) * lot.fee_per_unit for lot in book.lots)
-            rows.append((*key, quantity, cost, fees))
+            last = book.lots[-1]
+            rows.append((*key, quantity, cost, fees, last.multiplier, last.currency))
     return pl.DataFrame(rows, schema=OPEN_COLUMNS, orient="row")

@@ -9,8 +9,9 @@ slippage cost   sum of slippage x quantity: price against the mark at approval; 
 net profit      round trips after fees, open positions at the last price less their fees, and cash
                 that moved for an instrument (funding, dividends)
 
-Notionals and profits are quantity x price: instruments with a multiplier or in another currency
-show as a difference between the books, which the report tells.
+All money is in the base currency. What is traded, its costs and a closed position are converted at
+the rates of their fills, what is still held at the last rate; what a currency gained or lost
+meanwhile is a difference between the books, which the report tells.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from tapeline.backtest.report.figure import Figure, Unit, known, ratio, undefined
-from tapeline.backtest.report.growth import Floats, Worth, deposits_of
+from tapeline.backtest.report.growth import Floats, Worth, cash_in_base, deposits_of
 from tapeline.backtest.report.round_trips import round_trips
 from tapeline.backtest.run_tables import RunTables
 
@@ -53,14 +54,29 @@ def trading(run: RunTables, worth: Worth | None) -> tuple[Trading, pl.DataFrame]
     fills = run["fills"]
     trips, held = round_trips(fills)
     marks = last_prices(run)
-    held = held.with_columns(mark=pl.col("instrument_id").replace_strict(marks, default=None))
-    tables = (fills.with_columns(pl.col("group_id", "instrument_id").fill_null("")), trips, held)
+    rates = {name: float(rate) for name, rate in run.description.last_rates.items()}
+    held = held.with_columns(
+        mark=pl.col("instrument_id").replace_strict(marks, default=None),
+        rate=pl.col("currency").replace_strict(rates, default=1.0, return_dtype=pl.Float64),
+    )
+    tables = (in_base(fills), trips, held)
     found = Trading(
         total=_part("all", *tables),
         groups=_parts("group_id", *tables),
-        instruments=_parts("instrument_id", *tables, cash=run["cash"]),
+        instruments=_parts("instrument_id", *tables, cash=cash_in_base(run["cash"])),
     )
     return _with_exposure(found, run, worth), trips
+
+
+def in_base(fills: pl.DataFrame) -> pl.DataFrame:
+    """The fills with price, fee and slippage of one contract in the base currency."""
+    rate = pl.col("currency_rate").fill_null(1.0)
+    unit = pl.col("multiplier").fill_null(1.0) * rate
+    return fills.with_columns(
+        pl.col("group_id", "instrument_id").fill_null(""),
+        pl.col("price", "slippage") * unit,
+        pl.col("fee") * rate,
+    )
 
 
 def last_prices(run: RunTables) -> dict[str, float]:
@@ -97,7 +113,8 @@ def _part(
 ) -> Part:
     profits = trips["profit"].to_numpy()
     realized = float(np.sum(profits))
-    unrealized = float((held["quantity"] * held["mark"] - held["cost"] - held["fees"]).sum())
+    worth = held["quantity"] * held["mark"] * held["multiplier"]
+    unrealized = float(((worth - held["cost"]) * held["rate"] - held["fees"]).sum())
     return Part(
         name=name,
         fills=len(fills),
@@ -182,7 +199,8 @@ def _with_exposure(found: Trading, run: RunTables, worth: Worth | None) -> Tradi
 
 def _moved(run: RunTables) -> float:
     """Cash that trading brought or took beside fills."""
-    return float(run["cash"]["amount"].sum()) - float(deposits_of(run)["amount"].sum())
+    moved = cash_in_base(run["cash"])["amount"].sum()
+    return float(moved) - float(deposits_of(run)["amount"].sum())
 
 
 def _weights(worth: Worth) -> Floats:
