@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from risk_samples import (
     ACCOUNT,
-    CONTEXT,
     EURUSD,
     EWG,
     GROUP,
@@ -36,7 +34,6 @@ from tapeline.contracts.config import RiskOverlay
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import ApprovedOrder, OrderStatus, OrderType, Side, TimeInForce
 from tapeline.contracts.risk import Denial, DenialCode, LimitWarning, TradingState
-from tapeline.risk.core import RiskCore
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -734,20 +731,6 @@ def test_reduce_only_is_cut_to_what_is_held_and_denied_when_that_is_nothing() ->
     approved = world.approved(order(SELL, "10", is_reduce_only=True, index=1))
     assert approved.order.quantity == 4
     refused(world, order(SELL, "1", is_reduce_only=True, index=2), DenialCode.REDUCE_ONLY)
-
-
-@pytest.mark.parametrize("is_paced", [False, True])
-def test_a_close_before_the_fill_was_heard_tells_why_there_is_nothing_to_close(
-    is_paced: bool,
-) -> None:
-    world = desk()
-    world.core = RiskCore(replace(CONTEXT, is_paced=is_paced))
-    world.approved(order(BUY, "10"))
-    denial = refused(world, order(SELL, "10", is_reduce_only=True, index=1), DenialCode.REDUCE_ONLY)
-    assert "Of 10 under way on the other side no fill has been heard" in denial.reason
-    assert ("slices that settle" in denial.reason) == is_paced
-    same = refused(world, order(BUY, "1", is_reduce_only=True, index=2), DenialCode.REDUCE_ONLY)
-    assert same.reason == "There is nothing left that this order could reduce."
 
 
 def test_a_flip_that_may_not_open_closes() -> None:
