@@ -55,6 +55,19 @@ def test_one_json_object_says_what_came_of_it(bars: Path) -> None:
     assert json.loads(again.stdout)["digest"] == facts["digest"]
 
 
+def test_a_csv_file_in_milliseconds_comes_to_the_same(bars: Path) -> None:
+    wanted = CliRunner().invoke(app, command(bars, "--json"), catch_exceptions=False)
+    path = bars.with_suffix(".csv")
+    renamed = pl.read_parquet(bars).rename({"ts_open_ns": "open_time"})
+    renamed.with_columns(pl.col("open_time") // 1_000_000).write_csv(path)
+    how = ("--columns", "ts_open_ns=open_time", "--time-format", "ms")
+    done = CliRunner().invoke(app, command(path, *how, "--json"), catch_exceptions=False)
+    assert json.loads(done.stdout)["digest"] == json.loads(wanted.stdout)["digest"]
+    described = load(Path(json.loads(done.stdout)["folder"])).description
+    assert described.source == str(path)
+    assert "--time-format ms" in described.command
+
+
 def test_without_json_a_person_reads_it(bars: Path) -> None:
     done = CliRunner().invoke(app, command(bars), catch_exceptions=False)
     assert "orders 2, denied 0, fills 2" in done.stdout

@@ -228,7 +228,8 @@ class RowFile:
                 "OVERLAPPING",
                 f"{self.path}, column {name}: row {start + place} begins {steps[place]} ns behind "
                 f"the one before; the interval is {self.least_ns} ns.",
-                "Give the interval of these bars with --interval, or drop repeated rows.",
+                "Give the interval of these bars with --interval, the unit of their times with "
+                "--time-format, or drop repeated rows.",
             )
         raise MarketUnusable(
             "UNSORTED",

@@ -46,15 +46,25 @@ Llm = Annotated[
 RunId = Annotated[str, typer.Option("--run-id", help="Make ids of this instead of a new one.")]
 Trades = Annotated[
     Path | None,
-    typer.Option("--trades", help="Play a Parquet file: ts_event_ns, price, size."),
+    typer.Option("--trades", help="Play a Parquet or CSV file: ts_event_ns, price, size."),
 ]
 Bars = Annotated[
     Path | None,
-    typer.Option("--bars", help="Play a Parquet file: ts_open_ns, open, high, low, close, volume."),
+    typer.Option(
+        "--bars", help="Play a Parquet or CSV file: ts_open_ns, open, high, low, close, volume."
+    ),
 ]
 Columns = Annotated[
     list[str],
     typer.Option("--columns", help="Our column=the file's, such as ts_event_ns=time,price=px."),
+]
+TimeFormat = Annotated[
+    str,
+    typer.Option(
+        "--time-format",
+        help="Over a file: unit of its times since 1970 (ns, us, ms, s), or the form of its texts, "
+        "such as %d/%m/%Y, UTC; ISO 8601 needs no form.",
+    ),
 ]
 Instrument = Annotated[str, typer.Option("--instrument", help="Of the file, such as BTCUSD.SIM.")]
 Strategy = Annotated[
@@ -118,6 +128,7 @@ def backtest(
     trades: Trades = None,
     bars: Bars = None,
     columns: Columns = [],  # noqa: B006
+    time_format: TimeFormat = "",
     instrument: Instrument = "",
     strategy: Strategy = "sma_cross",
     interval: Interval = "1m",

@@ -19,6 +19,8 @@ from tapeline.runtime.exits import USAGE, Failure
 
 if TYPE_CHECKING:
     from tapeline.backtest.engine.loading import Source
+    from tapeline.backtest.engine.prepared_file import prepared
+    from tapeline.backtest.engine.rows import BAR_COLUMNS, TRADE_COLUMNS
     from tapeline.backtest.engine.outcome import Outcome
     from tapeline.backtest.engine.setup import Costs, Setup
 
@@ -50,6 +52,7 @@ class Asked:
     drawdown_max: str
     daily_loss_max: str
     columns: Sequence[str]
+    time_format: str
     scalar: bool
     calendar: str
     accept_data_faults: bool
@@ -68,7 +71,7 @@ def run(asked: Asked, *, is_json: bool) -> None:
     )
     care = Care(calendar=asked.calendar, accept_faults=asked.accept_data_faults)
     outcome = run_file(_setup(asked), source, is_scalar=asked.scalar, care=care)
-    _show(outcome, source, command_of(asked), is_json=is_json)
+    _show(outcome, asked, is_json=is_json)
 
 
 def command_of(asked: Asked) -> str:
@@ -107,11 +110,11 @@ def _setup(asked: Asked) -> Setup:
     )
 
 
-def _show(outcome: Outcome, source: Source, command: str, *, is_json: bool) -> None:
+def _show(outcome: Outcome, asked: Asked, *, is_json: bool) -> None:
     folder = home() / "backtests" / outcome.setup.run_id
     title = f"{outcome.setup.strategy} on {outcome.setup.instrument_id}"
-    tables = outcome.tables(str(source.path), title)
-    described = msgspec.structs.replace(tables.description, command=command)
+    tables = outcome.tables(str(asked.trades or asked.bars), title)
+    described = msgspec.structs.replace(tables.description, command=command_of(asked))
     replace(tables, description=described).save(folder)
     facts = {**outcome.facts(), "folder": str(folder)}
     if is_json:
@@ -139,6 +142,8 @@ def _show(outcome: Outcome, source: Source, command: str, *, is_json: bool) -> N
 
 def _source(asked: Asked) -> Source:
     from tapeline.backtest.engine.loading import Source
+    from tapeline.backtest.engine.prepared_file import prepared
+    from tapeline.backtest.engine.rows import BAR_COLUMNS, TRADE_COLUMNS
 
     path = asked.trades or asked.bars
     if path is None or (asked.trades is not None and asked.bars is not None):
@@ -147,6 +152,8 @@ def _source(asked: Asked) -> Source:
         )
     listed = [pair for text in asked.columns for pair in text.split(",") if pair]
     mapping = _pairs(listed, "--columns")
+    time = (TRADE_COLUMNS if asked.bars is None else BAR_COLUMNS)[0]
+    path = prepared(path, mapping.get(time, time), asked.time_format, home() / "tape" / "files")
     return Source(path=path, is_bars=asked.bars is not None, columns=mapping)
 
 
