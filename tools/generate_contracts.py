@@ -1,7 +1,7 @@
 """Generates `tapeline.contracts` and docs/topics.md from schemas/.
 
 With --check it only says whether they are fresh. One module per Avro namespace; a record becomes a
-frozen dataclass, an enum a StrEnum. Nothing in the package is written by hand.
+frozen dataclass, an enum a StrEnum. What is written by hand is copied from tools/by_hand.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 SCHEMAS = ROOT / "schemas"
 PACKAGE = ROOT / "libs" / "contracts" / "src" / "tapeline" / "contracts"
 TOPICS_PAGE = ROOT / "docs" / "topics.md"
+BY_HAND = ROOT / "tools" / "by_hand"
 PRIMITIVES = {
     "string": "str",
     "long": "int",
@@ -213,7 +214,7 @@ class Module:
     def record(self, full: str, schema: Schema) -> str:
         """Source of one record."""
         name, fields = schema["name"], schema["fields"]
-        lines = ["@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}:"]
+        lines = ["@quick", "@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}:"]
         lines += [f'    """{schema["doc"]}"""', "", f'    AVRO: ClassVar[str] = "{full}"', ""]
         for field in fields:
             annotation = self.annotation(field["type"])
@@ -310,8 +311,7 @@ class Module:
         head = [NOTE, f'"""Types of the Avro namespace {self.namespace}."""', ""]
         head += ["from __future__ import annotations", ""]
         if "@dataclass" in text:
-            names_used = "dataclass, replace" if "replace(self" in text else "dataclass"
-            head.append(f"from dataclasses import {names_used}")
+            head.append("from dataclasses import dataclass")
         if self.uses_decimal:
             head.append("from decimal import Decimal")
         if "StrEnum" in text:
@@ -325,42 +325,11 @@ class Module:
         checks += ["in_range as _in_range"] if self.uses_range else []
         if checks:
             head.append(f"from tapeline.contracts.finite import {', '.join(checks)}")
+        if "@dataclass" in text:
+            names_used = "quick, replace" if "replace(self" in text else "quick"
+            head.append(f"from tapeline.contracts.frozen import {names_used}")
         assert short not in self.imports
         return "\n".join(head) + "\n\n" + text
-
-
-FINITE = (
-    NOTE
-    + '''
-"""The checks that no NaN, no infinity and no decimal out of range crosses a topic."""
-
-from __future__ import annotations
-
-from decimal import Decimal
-from math import isfinite
-
-
-class NotFinite(ValueError):
-    """A number field holds NaN, an infinity, or a decimal that decimal(38,18) cannot hold."""
-
-
-_LIMIT = Decimal(10) ** 20
-
-
-def in_range(value: Decimal, what: str) -> Decimal:
-    """The value itself, or NotFinite naming the field."""
-    if not (value.is_finite() and -_LIMIT < value < _LIMIT):
-        raise NotFinite(f"{what} is {value}; decimal(38,18) holds magnitudes below 1E+20")
-    return value
-
-
-def finite(value: float, what: str) -> float:
-    """The value itself, or NotFinite naming the field."""
-    if not isfinite(value):
-        raise NotFinite(f"{what} is {value}; only finite numbers may cross a topic")
-    return value
-'''
-)
 
 
 def registry_source(schemas: dict[str, Schema], names: list[str]) -> str:
@@ -460,7 +429,9 @@ def generate(package: Path, page: Path) -> None:
     names = ordered(schemas)
     topics = tomllib.loads((SCHEMAS / "topics.toml").read_text())
     check_topics(topics, schemas)
-    files = {"finite.py": FINITE, "py.typed": ""}
+    files = {"py.typed": ""}
+    for path in sorted(BY_HAND.glob("*.py")):
+        files[path.name] = f"{NOTE}\n{path.read_text()}"
     namespaces = sorted({name.rpartition(".")[0] for name in names})
     for namespace in namespaces:
         own = [name for name in names if name.rpartition(".")[0] == namespace]

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import exact
+from tapeline.contracts.frozen import quick, replace
 
 DAY_NS: Final = 86_400_000_000_000
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EquityCurve:
     """The few points of an account's NAV that limits are measured from."""

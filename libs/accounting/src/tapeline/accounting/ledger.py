@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ONE, ZERO, exact, fixed, notional, quantize_money
 from tapeline.accounting.position import Position
+from tapeline.contracts.frozen import quick, replace
 
 FLAT = Position()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """One movement of a position against cash."""
@@ -32,6 +33,7 @@ class Booking:
     """negative is a rebate"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """Cash and positions of one account."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import (
     ONE,
     ZERO,
@@ -16,8 +15,10 @@ from tapeline.accounting.numbers import (
     quantize_money,
     share,
 )
+from tapeline.contracts.frozen import quick, replace
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """What a group holds of an instrument, at its cost.

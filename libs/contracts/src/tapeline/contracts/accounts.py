@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import in_range as _in_range
+from tapeline.contracts.frozen import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CashAdjustment:
     """Cash moved by other than a fill."""
@@ -58,6 +60,7 @@ class CashAdjustment:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorporateAction:
     """Split or dividend of an instrument held."""
@@ -113,6 +116,7 @@ class CorporateAction:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingPayment:
     """Funding paid or received on a position."""
@@ -164,6 +168,7 @@ class FundingPayment:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionCorrection:
     """A position set right by reconciliation."""
@@ -219,6 +224,7 @@ class PositionCorrection:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueDrift:
     """A venue and our books disagree, or no longer do. While open, the instrument only reduces for this account; without an instrument, the whole account."""

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts import orders
 from tapeline.contracts.finite import finite as _finite, in_range as _in_range
+from tapeline.contracts.frozen import quick, replace
 
 
 class MessageType(StrEnum):
@@ -23,6 +24,7 @@ class MessageType(StrEnum):
     STATUS = "STATUS"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentMessage:
     """One message of a group's discussion."""
@@ -102,6 +104,7 @@ class DecisionKind(StrEnum):
     AMEND = "AMEND"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A group's wish: a target weight, an explicit order, a cancellation or an amendment. Only risk turns it into an order."""
@@ -319,6 +322,7 @@ class Direction(StrEnum):
     FLAT = "FLAT"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A named figure of an instrument over a window."""
@@ -374,6 +378,7 @@ class Feature:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupState:
     """What a trading group has asked for so far, with the input position up to which it has stepped."""
@@ -417,6 +422,7 @@ class GroupState:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmCall:
     """One call of a language model, recorded before its answer is used."""
@@ -504,6 +510,7 @@ class LlmCall:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """A trigger's opinion on one instrument, or on the whole universe."""
@@ -589,6 +596,7 @@ class Signal:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerState:
     """Where a trigger stands for one instrument, with the input position up to which it has stepped."""

@@ -11,8 +11,10 @@ from typing import Any, ClassVar, Self
 
 from tapeline.contracts import orders
 from tapeline.contracts.finite import finite as _finite, in_range as _in_range
+from tapeline.contracts.frozen import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits that several records can set; null sets none. Of all that are set for an order the tightest counts."""
@@ -250,6 +252,7 @@ class Limits:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A trading account."""
@@ -314,6 +317,7 @@ class AssetClass(StrEnum):
     FUTURE = "FUTURE"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """A limit wider than an account, split into shares: each account keeps to its own. An account without a share has none of it."""
@@ -363,6 +367,7 @@ class Budget:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeeTier:
     """Fee rates from some traded notional on."""
@@ -412,6 +417,7 @@ class GroupKind(StrEnum):
     EXTERNAL = "EXTERNAL"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
     """What can be traded, and its increments."""
@@ -529,6 +535,7 @@ class Instrument:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mandate:
     """What an account may do: permitted instruments and limits. Without one nothing is approved."""
@@ -683,6 +690,7 @@ class QueueRule(StrEnum):
     TOUCH = "TOUCH"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskOverlay:
     """Tightens a mandate for a while; it can never loosen one."""
@@ -745,6 +753,7 @@ class SizingMethod(StrEnum):
     CONFIDENCE = "CONFIDENCE"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
     """How a group's wishes are sized. A rule reduces what is asked for, never raises it."""
@@ -816,6 +825,7 @@ class Sizing:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingGroup:
     """A group that decides for an account."""
@@ -897,6 +907,7 @@ class TradingGroup:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
     """A trigger and the instruments it watches."""
@@ -948,6 +959,7 @@ class Trigger:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
     """A venue and how the paper venue imitates it."""
@@ -1073,6 +1085,7 @@ class Venue:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchlist:
     """A named set of instruments."""

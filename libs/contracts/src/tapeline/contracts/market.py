@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import finite as _finite
+from tapeline.contracts.frozen import quick
 
 
 class AggressorSide(StrEnum):
@@ -31,6 +32,7 @@ class TickOrigin(StrEnum):
     SYNTHETIC = "SYNTHETIC"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """Open, high, low, close and volume of one interval. It is emitted once, when its interval has ended."""
@@ -122,6 +124,7 @@ class Bar:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookLevel:
     """One price level of an order book."""
@@ -149,6 +152,7 @@ class BookLevel:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookSnapshot:
     """The best levels of an order book."""
@@ -206,6 +210,7 @@ class BookSnapshot:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fundamental:
     """One reported figure of a company."""
@@ -257,6 +262,7 @@ class Fundamental:
         return "/".join((self.AVRO, str(self.instrument_id), str(self.name), str(self.as_of_ns)))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingRate:
     """Funding of a perpetual contract."""
@@ -308,6 +314,7 @@ class FundingRate:
         return "/".join((self.AVRO, str(self.feed), str(self.instrument_id), str(self.ts_event_ns)))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacroReading:
     """One value of an economic or volatility series."""
@@ -355,6 +362,7 @@ class MacroReading:
         return "/".join((self.AVRO, str(self.feed), str(self.series), str(self.feed_sequence)))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkPrice:
     """The price at which positions are valued, at most one a second and instrument."""
@@ -414,6 +422,7 @@ class MarkPrice:
         return "/".join((self.AVRO, str(self.feed), str(self.instrument_id), str(self.ts_event_ns)))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewsItem:
     """One news item as received; its text is untrusted."""
@@ -476,6 +485,7 @@ class QualityFlag(StrEnum):
     SUSPICIOUS = "SUSPICIOUS"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
     """Best bid and ask of the market."""
@@ -547,6 +557,7 @@ class Quote:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
     """One trade of the market."""

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import in_range as _in_range
+from tapeline.contracts.frozen import quick, replace
 
 
 class Side(StrEnum):
@@ -67,6 +68,7 @@ class ChildRole(StrEnum):
     STOP_LOSS = "STOP_LOSS"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledChild:
     """One send that an approval covers; its place in the schedule is its child index."""
@@ -122,6 +124,7 @@ class ScheduledChild:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """How risk permits a parent order to be worked: every send, with its terms."""
@@ -155,6 +158,7 @@ class Schedule:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """Risk's permission, bound to one order and to its schedule."""
@@ -241,6 +245,7 @@ class OrderAction(StrEnum):
     AMEND = "AMEND"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order in all the fields that a venue sees."""
@@ -348,6 +353,7 @@ class Order:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovedOrder:
     """A command of risk to execution."""
@@ -409,6 +415,7 @@ class LiquiditySide(StrEnum):
     TAKER = "TAKER"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
     """One execution."""
@@ -528,6 +535,7 @@ class Fill:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSent:
     """A command certainly does not live at its venue: it never left, or came too late to count."""
@@ -600,6 +608,7 @@ class OrderStatus(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueCommand:
     """A request to a venue, with the approval that covers it."""
@@ -671,6 +680,7 @@ class ReportNotice(StrEnum):
     AMEND_REJECTED = "AMEND_REJECTED"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderUpdate:
     """One step of an order's life."""
@@ -820,6 +830,7 @@ class ReportKind(StrEnum):
     TIMEOUT = "TIMEOUT"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeBust:
     """A venue has undone a fill."""
@@ -887,6 +898,7 @@ class TradeBust:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueBalance:
     """Cash as a venue lists it."""
@@ -914,6 +926,7 @@ class VenueBalance:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueEntry:
     """Cash that a venue moved by other than a fill."""
@@ -957,6 +970,7 @@ class VenueEntry:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOpenOrder:
     """An open order as a venue lists it."""
@@ -1000,6 +1014,7 @@ class VenueOpenOrder:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenuePosition:
     """A position as a venue lists it."""
@@ -1035,6 +1050,7 @@ class VenuePosition:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueReport:
     """An answer of a venue, or the lack of one."""
@@ -1132,6 +1148,7 @@ class VenueReport:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueStatement:
     """An account as its venue sees it, asked for behind all fills known by then."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from tapeline.contracts.frozen import quick
 
+
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainAnchor:
     """The head of an audit chain, kept outside the database."""
@@ -55,6 +58,7 @@ class ChainAnchor:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumedRange:
     """Offsets of one partition in a batch."""
@@ -98,6 +102,7 @@ class ConsumedRange:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordVerdict:
     """What the shell found about one input when it came in, such as a MAC that does not verify."""
@@ -133,6 +138,7 @@ class RecordVerdict:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumedBatch:
     """Inputs that were stepped together."""
@@ -180,6 +186,7 @@ class ConsumedBatch:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumed:
     """One record of a shard's journal: every batch since the last one."""
@@ -237,6 +244,7 @@ class Consumed:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """A service is alive."""
@@ -288,6 +296,7 @@ class Heartbeat:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """Something a person should know."""
@@ -343,6 +352,7 @@ class Incident:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPosition:
     """A position in a partition."""
@@ -374,6 +384,7 @@ class PartitionPosition:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
     """A record that could not be used, kept whole."""
@@ -425,6 +436,7 @@ class Quarantined:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceDone:
     """A reporter has finished a slice of a paced run."""
@@ -464,6 +476,7 @@ class SliceDone:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A shard's state behind one journal record."""
@@ -539,6 +552,7 @@ class Snapshot:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
     """Everything up to a time has been sent on this partition by this source. Paced runs step slice by slice behind it."""
@@ -582,6 +596,7 @@ class Watermark:
         }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterSchema:
     """A schema that records of the topics were written with."""

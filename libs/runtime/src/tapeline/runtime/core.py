@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from tapeline.contracts.frozen import quick
+
 State = TypeVar("State")
 
 
@@ -32,6 +34,7 @@ class Record(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired:
     """The session clock has reached or passed the core's next due time; overdue timers collapse."""
@@ -40,6 +43,7 @@ class TimerFired:
     """session time of the batch"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecodable:
     """A record of another party that could not be decoded; it is in quarantine already."""
@@ -52,6 +56,7 @@ class Undecodable:
     """one sentence"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
     """One recorded input of a core."""
@@ -74,6 +79,7 @@ class Input:
     Journaled, so replay sees the same."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """One record a core emits."""
@@ -104,6 +110,7 @@ class Pacing(Enum):
     """no watermarks: control and config; consumed with the next slice, in front"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputTopic:
     """One subscription of a money core. Their order breaks ties between inputs."""
@@ -121,6 +128,7 @@ class InputTopic:
     paced runs all records are read"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a core instance knows about where it runs."""

@@ -19,6 +19,7 @@ from typing import Final
 from tapeline.agents.group import Cycle, GroupResult, GroupSetup, decision_id
 from tapeline.agents.plugins import converted
 from tapeline.contracts.agents import Decision, DecisionKind, Direction
+from tapeline.contracts.frozen import quick
 from tapeline.contracts.orders import OrderType, Side, TimeInForce
 
 SIGNS: Final = {Direction.LONG: 1, Direction.SHORT: -1, Direction.FLAT: 0}
@@ -27,6 +28,7 @@ SIDE: Final = "/side"
 WORDS: Final = {1: "long", -1: "short", 0: "flat"}
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlipParameters:
     """Parameters of the config record."""
@@ -41,6 +43,7 @@ class FlipParameters:
             raise ValueError("quantity must be above 0")
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stand:
     """Where the group stands on an instrument."""
@@ -51,6 +54,7 @@ class Stand:
     """signed, as last asked for"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A change of side."""

@@ -23,12 +23,14 @@ from typing import Final, Protocol, runtime_checkable
 from tapeline.agents.llm.endpoint import Endpoint
 from tapeline.contracts.agents import AgentMessage, Decision, DecisionKind, LlmCall, Signal
 from tapeline.contracts.config import Account, Instrument, TradingGroup
+from tapeline.contracts.frozen import quick
 from tapeline.contracts.orders import OrderType, TimeInForce
 from tapeline.runtime.ids import derive_id
 
 ENTRY_POINTS: Final = "tapeline.groups"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cycle:
     """What a group decides on: the opinions of its universe when a slice was complete."""
@@ -55,6 +57,7 @@ class Cycle:
         return f"cycle/{self.universe}/{self.cycle_ns}"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupResult:
     """What a group makes of a cycle."""
@@ -100,6 +103,7 @@ class CallLog(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSetup:
     """What a group is made of."""
@@ -118,6 +122,7 @@ class GroupSetup:
     None: none may be asked, as in a replay, where the call log has the answers"""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetWish:
     """A wanted weight, before it becomes a Decision."""

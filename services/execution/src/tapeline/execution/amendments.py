@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tapeline.accounting.copies import replace
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,

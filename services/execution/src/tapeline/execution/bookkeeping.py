@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import fixed, notional
 from tapeline.contracts.config import Account, Instrument, Venue
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     CommandKind,

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import exact
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import (
@@ -36,6 +35,7 @@ from tapeline.contracts.control import (
     SetLiveSwitch,
     SetTradingState,
 )
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import BookSnapshot, FundingRate, Quote, Trade
 from tapeline.contracts.orders import (
     ApprovedOrder,

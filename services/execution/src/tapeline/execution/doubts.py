@@ -8,7 +8,7 @@ is denied once the genuine one, if there is any, has expired.
 
 from __future__ import annotations
 
-from tapeline.accounting.copies import replace
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import ApprovedOrder, OrderUpdate
 from tapeline.execution import life_cycle
 from tapeline.execution.state import Doubt, ExecutionState, LiveOrder, ParentOrder

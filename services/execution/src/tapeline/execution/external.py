@@ -10,7 +10,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.ledger import Booking
 from tapeline.accounting.numbers import ONE, fixed
 from tapeline.contracts.accounts import (
@@ -20,6 +19,7 @@ from tapeline.contracts.accounts import (
     VenueDrift,
 )
 from tapeline.contracts.control import AcceptVenueTruth
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     Fill,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tapeline.accounting.copies import replace
 from tapeline.contracts.control import CancelAll, Flatten, LocalTrip
+from tapeline.contracts.frozen import replace
 from tapeline.execution import parents, switchboard
 from tapeline.execution.state import ExecutionState
 from tapeline.execution.switchboard import ControlRecord, Sweep, Switchboard

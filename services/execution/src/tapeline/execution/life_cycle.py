@@ -10,8 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     Fill,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, notional
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import ChildRole, Fill, OrderStatus, OrderUpdate
 from tapeline.execution.state import ExecutionState, LiveOrder, ParentOrder, PendingCancel
 from tapeline.execution.venues.arrival import earliest

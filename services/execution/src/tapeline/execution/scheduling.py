@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, divide_rounded, fixed
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     Algorithm,
     CommandKind,

@@ -8,7 +8,7 @@ venue, and what it would have filled is a guess.
 
 from __future__ import annotations
 
-from tapeline.accounting.copies import replace
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     CommandKind,
     Mode,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from tapeline.accounting.copies import replace
 from tapeline.contracts.control import (
     AcceptVenueTruth,
     CancelAll,
@@ -21,6 +20,7 @@ from tapeline.contracts.control import (
     SetTradingState,
     SwitchLevel,
 )
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import ApprovedOrder, Order, OrderAction
 from tapeline.contracts.risk import TradingState
 from tapeline.runtime.core import Input

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ONE, ZERO, fixed
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import VenueEntry, VenueStatement
 from tapeline.execution.external_state import Difference, Drift, ExternalBook, Suspicion
 from tapeline.runtime.ids import derive_id

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.agents import Decision, DecisionKind
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     Algorithm,
     ApprovedOrder,

@@ -9,6 +9,7 @@ from typing import Final
 from tapeline.accounting.numbers import bounded
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
+from tapeline.contracts.frozen import quick
 from tapeline.contracts.orders import Approval, ApprovedOrder, Mode, Order, OrderAction
 from tapeline.contracts.risk import Denial, DenialCode, LimitWarning
 from tapeline.contracts.system import Incident
@@ -20,6 +21,7 @@ APPROVAL_TTL_NS: Final = 5_000_000_000
 """Where no mandate says otherwise (flattening)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scribe:
     """Writes the answers to one input."""

@@ -17,6 +17,7 @@ from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ZERO, converted
 from tapeline.accounting.position import Position
 from tapeline.contracts.config import Instrument
+from tapeline.contracts.frozen import quick
 from tapeline.contracts.market import MarkPrice
 from tapeline.risk.state import AccountState, Reserve, RiskState
 from tapeline.risk.worth import Worth, combined, rate_of, unit_of
@@ -25,6 +26,7 @@ Lines: TypeAlias = Mapping[str, Position]
 Reserves: TypeAlias = Mapping[str, Reserve]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Source:
     """What the worth of a line is made of; all of them values that are replaced, never changed."""
@@ -38,6 +40,7 @@ class Source:
     """for an instrument in another currency than the account's"""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What a line adds to each sum of its account, base currency; see Worth."""
@@ -55,6 +58,7 @@ class Figures:
 NO_FIGURES = Figures()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Part:
     """One line of an account."""

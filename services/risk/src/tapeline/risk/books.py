@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.ledger import Booking
 from tapeline.accounting.numbers import ONE, ZERO, converted, fixed, notional
 from tapeline.contracts.accounts import (
@@ -14,6 +13,7 @@ from tapeline.contracts.accounts import (
     FundingPayment,
     PositionCorrection,
 )
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     ChildRole,

@@ -14,6 +14,7 @@ from tapeline.accounting.numbers import (
     divide_rounded,
     product,
 )
+from tapeline.contracts.frozen import quick
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk.question import Refusal
 
@@ -24,6 +25,7 @@ def holds(quantity: Decimal, cost: Decimal, room: Decimal) -> bool:
     return product(quantity, cost) <= room
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """used + quantity x cost <= allowed."""

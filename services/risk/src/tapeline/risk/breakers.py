@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, bounded, divide_rounded, price_from_float
 from tapeline.contracts.control import ScopeKind
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.risk import DenialCode, LimitWarning
 from tapeline.risk import halts
 from tapeline.risk.answers import Scribe, shown

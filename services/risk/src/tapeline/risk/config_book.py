@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.drawdown import curve_from
 from tapeline.accounting.ledger import Ledger
 from tapeline.accounting.numbers import ZERO, fixed
@@ -20,6 +19,7 @@ from tapeline.contracts.config import (
     TradingGroup,
     Venue,
 )
+from tapeline.contracts.frozen import replace
 from tapeline.risk.history import History
 from tapeline.risk.in_force import (
     COUNTS,

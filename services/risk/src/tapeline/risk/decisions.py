@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.config import Account
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import Order, OrderAction
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk import amended, guards, limits, pace, rush, sizing

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import Order, OrderAction, OrderType, Side, TimeInForce
 from tapeline.risk import books, routes
 from tapeline.risk.answers import Scribe

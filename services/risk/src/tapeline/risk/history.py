@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import fsum, sqrt
 from typing import Final
 
-from tapeline.accounting.copies import replace
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import Bar
 
 BARS_MAX: Final = 61

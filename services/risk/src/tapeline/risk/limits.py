@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import (
     ONE,
@@ -24,6 +23,7 @@ from tapeline.accounting.numbers import (
     quantize_money,
     round_down_to_lot,
 )
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk.bound import Bound, holds

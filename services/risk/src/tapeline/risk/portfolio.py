@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ONE, ZERO, bounded
 from tapeline.contracts import topics
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.risk import PortfolioSnapshot, PositionSnapshot
 from tapeline.risk import switchboard
 from tapeline.risk.answers import Scribe

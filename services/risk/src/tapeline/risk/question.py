@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ZERO, bounded, divide_rounded
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.config import Instrument, Mandate, TradingGroup
+from tapeline.contracts.frozen import quick, replace
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import OrderType, Side
 from tapeline.contracts.risk import DenialCode, TradingState
@@ -22,6 +22,7 @@ from tapeline.runtime.core import Context, Input
 SECOND_NS: Final = Decimal(1_000_000_000)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A no, with the figure that was measured and the limit it broke."""
@@ -32,6 +33,7 @@ class Refusal:
     limit: Decimal | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A decision before the state at the time; what is not known is None."""
@@ -85,6 +87,7 @@ class Question:
         return found if is_certain or found is not TradingState.ACTIVE else TradingState.REDUCING
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What a decision comes down to: a side, and how much of it closes and how much opens."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import (
     ZERO,
     bounded,
@@ -16,6 +15,7 @@ from tapeline.accounting.numbers import (
     round_down_to_lot,
 )
 from tapeline.contracts.agents import DecisionKind
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import OrderAction, OrderType, Side
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk import books, entry_guards

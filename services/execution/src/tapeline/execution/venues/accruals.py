@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import (
     decimal_from_float,
     divide_rounded,
@@ -25,6 +24,7 @@ from tapeline.accounting.numbers import (
 )
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import AssetClass, Venue
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import FundingRate
 from tapeline.execution.venues.arrival import DAY_NS, earliest
 from tapeline.execution.venues.missing import DERIVATIVES, FUNDING_RATE, Missing, borrow_rate

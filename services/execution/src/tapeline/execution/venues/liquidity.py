@@ -11,9 +11,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, price_from_float
 from tapeline.contracts.config import Venue
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import BookSnapshot, Quote, Trade
 from tapeline.contracts.orders import LiquiditySide, Order, Side, VenueReport
 from tapeline.execution.venues.matching import Offer, Tick, offers, prices_of

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
 from tapeline.contracts.config import Instrument, MissingInputRule, QueueRule, Venue
+from tapeline.contracts.frozen import quick, replace
 from tapeline.contracts.market import BookSnapshot
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
 from tapeline.execution.venues import arrival, liquidity, missing, queue
@@ -30,6 +30,7 @@ Filled: TypeAlias = tuple[Offer, Decimal, LiquiditySide]
 """price with its level, quantity, side"""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Meeting:
     """What a tick finds of an order that was at the venue before it."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.config import AssetClass, Instrument, MissingInputRule, Venue
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import BookSnapshot, Quote, Trade
 from tapeline.contracts.orders import Order, Side
 from tapeline.execution.venues.paper_state import PaperAccount, PaperState

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tapeline.accounting.copies import replace
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.orders import (
     ApprovedOrder,
     ChildRole,

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, exact, fixed, notional, quantize_money
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import Account, Instrument, Venue
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import BookSnapshot, FundingRate, Quote, Trade
 from tapeline.contracts.orders import (
     CommandKind,

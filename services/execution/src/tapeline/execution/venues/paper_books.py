@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tapeline.accounting.copies import replace
 from tapeline.accounting.numbers import ZERO, fixed, notional
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment
 from tapeline.contracts.config import Account, AssetClass, Instrument, QueueRule, Venue
+from tapeline.contracts.frozen import replace
 from tapeline.contracts.market import BookSnapshot, Quote
 from tapeline.contracts.orders import Order, ReportKind, ReportNotice, Side, VenueReport
 from tapeline.execution.venues import accruals, fees, liquidity, missing, queue
