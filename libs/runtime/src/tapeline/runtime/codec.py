@@ -34,7 +34,7 @@ from fastavro.schema import (
 
 from tapeline.contracts.finite import NotFinite
 from tapeline.contracts.registry import RECORDS, SCHEMAS
-from tapeline.runtime.encoder import Write, digest_writer_of, writer_of
+from tapeline.runtime.encoder import Write, Writers, digest_writer_of, writer_of
 from tapeline.runtime.evolution import hazard, incompatibility
 
 MARKER: Final = b"\xc3\x01"
@@ -51,6 +51,8 @@ DECIMAL_BYTES_MAX: Final = 16
 """Enough for precision 38; Python needs a third of a second for a decimal of 60 kB."""
 
 _EXACT: Final = Context(prec=60)
+_PLAIN: Final = Writers()
+_DIGESTED: Final = Writers()
 
 _BAD_SCHEMA: Final = (
     SchemaParseException,
@@ -129,7 +131,7 @@ def schema_of(name: str) -> Schema:
     source = SCHEMAS[name]
     limit = {SNAPSHOT: SNAPSHOT_MAX_BYTES, DENIAL: DENIAL_MAX_BYTES}.get(name, MAX_BYTES)
     parsed = fastavro.parse_schema(source)
-    plain, digested = writer_of(parsed), digest_writer_of(parsed)
+    plain, digested = writer_of(parsed, _PLAIN), digest_writer_of(parsed, _DIGESTED)
     return Schema(name, RECORDS[name], parsed, _header(source), limit, plain, digested)
 
 

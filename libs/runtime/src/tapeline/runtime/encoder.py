@@ -1,8 +1,9 @@
 """Avro bodies of our own records, written straight from their fields.
 
 The Avro library takes a dictionary and works out for every field that may be null which branch its
-value fits; for a decision or an approval that is most of the time. Here a function for each field
-is made once from the schema. The bytes are those of the library, to which the tests compare them.
+value fits; for a decision or an approval that is most of the time. Here a function for each type
+is made once from the schema, and that of a record names its fields one by one. The bytes are those
+of the library, to which the tests compare them.
 
 Only what our schemas hold is known: unions are of null and one type (tools/generate_contracts.py).
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
 from typing import Any, Final
 
 from tapeline.contracts.finite import finite, in_range
@@ -28,19 +29,30 @@ _SHORT: Final = tuple(bytes([2 * length]) for length in range(_SHORT_END))
 """Lengths that take one byte."""
 _DOUBLE: Final = struct.Struct("<d")
 _EMPTY: Final = "empty"
+_TEXTS_MAX: Final = 8192
 _INNER: Final = ("items", "values", "type")
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
 
 
-def writer_of(schema: Any) -> Write:
+@dataclass(slots=True)
+class Writers:
+    """Those of the named types that are made so far. Schemas of one world share them, so that the
+    bytes of a record are known wherever it is a part of another."""
+
+    by_name: dict[str, Write] = field(default_factory=dict)
+    numbers: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """of the symbols of each enum"""
+
+
+def writer_of(schema: Any, known: Writers | None = None) -> Write:
     """The function that writes the body of a record of a parsed schema, with all types inside."""
-    return _writer(schema, {}, "")
+    return _writer(schema, Writers() if known is None else known, "")
 
 
-def digest_writer_of(schema: Any) -> Write:
+def digest_writer_of(schema: Any, known: Writers | None = None) -> Write:
     """The same with fields that are outside digests left empty: what `without_mac` would encode,
-    without the copies."""
-    return _writer(_blanked(schema), {}, "")
+    without the copies. Its writers are others than those of `writer_of`."""
+    return _writer(_blanked(schema), Writers() if known is None else known, "")
 
 
 def _blanked(schema: Any) -> Any:
@@ -58,20 +70,21 @@ def _blanked(schema: Any) -> Any:
     return {name: _blanked(part) if name in _INNER else part for name, part in schema.items()}
 
 
-def _writer(schema: Any, known: dict[str, Write], what: str) -> Write:
+def _writer(schema: Any, known: Writers, what: str) -> Write:
     if isinstance(schema, list):
-        null, other = schema
-        assert null == "null", f"{what}: a union of null and one type"
-        return _nullable(_writer(other, known, what))
+        inner = _writer(_present(schema, what), known, what)
+        return lambda value: _NULL if value is None else _PRESENT + inner(value)
     if isinstance(schema, str):
-        return known[schema] if schema in known else _PRIMITIVES[schema](what)
+        return known.by_name[schema] if schema in known.by_name else _PRIMITIVES[schema](what)
+    if schema.get("name") in known.by_name:
+        return known.by_name[schema["name"]]
     match schema["type"]:
         case "record":
             found = _record(schema, known)
-            if what and not _has_map(schema):
+            if not _has_map(schema):
                 found = _remembering(found)
         case "enum":
-            found = _enum(schema["symbols"])
+            found = _enum(schema, known)
         case "array":
             return _array(_writer(schema["items"], known, what))
         case "map":
@@ -81,25 +94,52 @@ def _writer(schema: Any, known: dict[str, Write], what: str) -> Write:
             return _decimal(what)
         case kind:
             return _writer(kind, known, what)
-    return known.setdefault(schema["name"], found)
+    return known.by_name.setdefault(schema["name"], found)
 
 
-def _record(schema: Mapping[str, Any], known: dict[str, Write]) -> Write:
-    names = [field["name"] for field in schema["fields"]]
-    writers = [
-        _writer(field["type"], known, f"{schema['name']}.{field['name']}")
+def _present(union: Sequence[Any], what: str) -> Any:
+    null, *others = union
+    assert [null, len(others)] == ["null", 1], f"{what}: a union of null and one type"
+    return others[0]
+
+
+def _record(schema: Mapping[str, Any], known: Writers) -> Write:
+    """A function that names every field: between two of them Python does nothing else."""
+    place: dict[str, Any] = {"_null_": _NULL, "_present_": _PRESENT, "_empty_": _END}
+    place |= {"_texts_": _TEXTS, "_true_": b"\x01", "_false_": b"\x00", "_join_": b"".join}
+    parts = [
+        _part(field["type"], f"_record_.{field['name']}", (known, place), _what(schema, field))
         for field in schema["fields"]
     ]
-    if len(names) == 1:
-        (only,), take = writers, attrgetter(names[0])
-        return lambda record: only(take(record))
-    values = attrgetter(*names)
+    said = parts[0] if len(parts) == 1 else f"_join_(({', '.join(parts)},))"
+    exec(f"def write(_record_):\n    return {said}", place)  # noqa: S102 - the schemas are ours
+    made: Write = place["write"]
+    return made
 
-    def write(record: Any) -> bytes:
-        pairs = zip(writers, values(record), strict=True)
-        return b"".join([one(value) for one, value in pairs])
 
-    return write
+def _what(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
+    return f"{schema['name']}.{field['name']}"
+
+
+def _part(kind: Any, value: str, tools: tuple[Writers, dict[str, Any]], what: str) -> str:
+    """The expression of the bytes of a value; what it needs is put into its place."""
+    known, place = tools
+    if isinstance(kind, list):
+        name = f"_value{len(place)}_"
+        place[name] = None
+        inner = _part(_present(kind, what), name, tools, what)
+        return f"(_null_ if ({name} := {value}) is None else _present_ + {inner})"
+    if kind in ("string", "boolean", _EMPTY):
+        return {
+            "string": f"_texts_[{value}]",
+            "boolean": f"(_true_ if {value} else _false_)",
+            _EMPTY: "_empty_",
+        }[kind]
+    write = _writer(kind, known, what)
+    numbers = known.numbers.get(kind if isinstance(kind, str) else kind.get("name", ""))
+    name = f"_write{len(place)}_"
+    place[name] = write if numbers is None else numbers
+    return f"{name}({value})" if numbers is None else f"{name}[{value}._value_]"
 
 
 def _remembering(write: Write) -> Write:
@@ -129,20 +169,10 @@ def _has_map(schema: Any) -> bool:
     return schema.get("type") == "map" or any(map(_has_map, inner))
 
 
-def _nullable(inner: Write) -> Write:
-    def write(value: Any) -> bytes:
-        return _NULL if value is None else _PRESENT + inner(value)
-
-    return write
-
-
-def _enum(symbols: Sequence[str]) -> Write:
-    numbers = {symbol: _long(number) for number, symbol in enumerate(symbols)}
-
-    def write(value: Any) -> bytes:
-        return numbers[value._value_]
-
-    return write
+def _enum(schema: Mapping[str, Any], known: Writers) -> Write:
+    numbers = {symbol: _long(number) for number, symbol in enumerate(schema["symbols"])}
+    known.numbers[schema["name"]] = numbers
+    return lambda value: numbers[value._value_]
 
 
 def _array(inner: Write) -> Write:
@@ -211,6 +241,22 @@ def _string(value: str) -> bytes:
     data = value.encode()
     size = len(data)
     return (_SHORT[size] if size < _SHORT_END else _long(size)) + data
+
+
+class _Texts(dict[str, bytes]):
+    """Short texts as they are written: an id comes in many records, a name in nearly all."""
+
+    def __missing__(self, value: str) -> bytes:
+        found = _string(value)
+        if len(found) > _SHORT_END:
+            return found
+        if len(self) >= _TEXTS_MAX:
+            self.clear()
+        self[value] = found
+        return found
+
+
+_TEXTS: Final = _Texts()
 
 
 def _bytes(value: bytes) -> bytes:
