@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 
+from tapeline.contracts.frozen import replace
 from tapeline.runtime.codec import digest_body, encode_body, schema_of
 from tapeline.runtime.keys import (
     OPERATOR_FOLDER,

@@ -107,7 +107,11 @@ def refusal_of_send(question: Question) -> Refusal | None:
 
 
 def _first(question: Question, checks: Sequence[_Check]) -> Refusal | None:
-    return next((found for check in checks if (found := check(question)) is not None), None)
+    for check in checks:
+        found = check(question)
+        if found is not None:
+            return found
+    return None
 
 
 def is_verified(event: Input) -> bool:

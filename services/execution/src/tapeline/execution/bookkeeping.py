@@ -91,8 +91,9 @@ def approval_seen(state: ExecutionState, event: Input, rules: Rules) -> Executio
 
 def updated(state: ExecutionState, update: OrderUpdate, rules: Rules) -> ExecutionState:
     """After a step of an order's life, said by ourselves."""
-    forget_ns = _round_time(update.ts_init_ns + rules.approval_kept_ns)
-    state = doubts.updated(state, update, forget_ns)
+    if state.doubts:
+        forget_ns = _round_time(update.ts_init_ns + rules.approval_kept_ns)
+        state = doubts.updated(state, update, forget_ns)
     command = update.command
     if command is not None and command.kind is CommandKind.SUBMIT:
         return _submitted(state, update, command)
@@ -217,5 +218,11 @@ def housekept(state: ExecutionState, now_ns: int) -> ExecutionState:
         *(order.forget_ns for order in ended.values()),
         *(item.forget_ns for item in kept.values() if item.is_over),
     )
-    state = replace(state, used=used, ended=ended, parents=kept, doubts=doubted)
-    return replace(state, housekeeping_ns=min(times, default=None))
+    return replace(
+        state,
+        used=used,
+        ended=ended,
+        parents=kept,
+        doubts=doubted,
+        housekeeping_ns=min(times, default=None),
+    )

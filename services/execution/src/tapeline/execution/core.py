@@ -15,7 +15,7 @@ the second and reports back, all within one input.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from tapeline.accounting.numbers import exact
@@ -110,6 +110,8 @@ class ExecutionCore:
 
     context: Context
     rules: Rules = DEFAULT_RULES
+    paper: PaperVenue = field(init=False)
+    """the venue inside this core"""
 
     outputs: ClassVar[tuple[str, ...]] = (
         topics.VENUE_REPORTS,
@@ -117,21 +119,16 @@ class ExecutionCore:
         topics.FILLS,
         topics.ACCOUNT_EVENTS,
     )
-    watermark_topics: ClassVar[tuple[str, ...]] = (
-        topics.ORDER_UPDATES,
-        topics.FILLS,
-        topics.ACCOUNT_EVENTS,
-    )
+    watermark_topics: ClassVar[tuple[str, ...]] = outputs[1:]
+    """all but what the venue inside says"""
 
     @property
     def inputs(self) -> tuple[InputTopic, ...]:
         """What is subscribed to, by the mode of the run."""
         return OUTSIDE if self.context.mode in OUTSIDE_MODES else ON_PAPER
 
-    @property
-    def paper(self) -> PaperVenue:
-        """The venue inside this core."""
-        return PaperVenue(self.context.run_id)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paper", PaperVenue(self.context.run_id))
 
     def initial(self) -> ExecutionState:
         """State before the first input."""
@@ -404,10 +401,11 @@ class ExecutionCore:
         correlation_id, cause = talk.correlation_id, None
         if parent is not None and parent.approval_id == approved.approval.approval_id:
             correlation_id, cause = parent.correlation_id, parent.approval_id
+        is_heard = not self._leaves(talk.state, command)
+        # Found first: whoever evolves over the command afterwards need not work it out again.
+        said = self.paper.decide(paper, command, talk.session_ns) if is_heard else ()
         event_id = talk.update(replace(update, command=command), correlation_id, cause)
-        if self._leaves(talk.state, command):
-            return
-        self._hear_paper(talk, self.paper.decide(paper, command, talk.session_ns), event_id)
+        self._hear_paper(talk, said, event_id)
 
     # ---- evolve
 

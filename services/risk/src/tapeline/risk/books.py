@@ -121,33 +121,44 @@ def fill(state: RiskState, record: Fill, now_ns: int) -> None:
         )
     )
     state.fill_prices[record.instrument_id] = fixed(record.price)
-    account = replace(account, ledger=ledger)
-    open_order = state.open_orders.get(record.approval_id)
+    reserves, open_order = account.reserves, state.open_orders.get(record.approval_id)
     if open_order is not None and record.role in PROTECTIVE:
         _protected(state, record, open_order)
     elif open_order is not None:
         filled = fixed(open_order.filled + record.quantity)
         left = max(open_order.remaining - record.quantity, ZERO)
-        account = _shrunk(
+        reserves = _shrunk(
             state, account, record.approval_id, replace(open_order, filled=filled), left
         )
-    state.accounts[record.account_id] = changed(account, now_ns)
+    state.accounts[record.account_id] = replace(
+        account,
+        ledger=ledger,
+        reserves=reserves,
+        is_changed=True,
+        due_ns=_due_ns(account, now_ns, SNAPSHOT_GAP_NS),
+    )
 
 
 def end(state: RiskState, record: OrderUpdate, now_ns: int) -> None:
     """Releases an order that ended, but for fills it says it had that are still to come."""
+    if not record.is_terminal:
+        return
     account = state.accounts.get(record.account_id)
     open_order = state.open_orders.get(record.approval_id)
-    if account is None or open_order is None or open_order.has_ended or not record.is_terminal:
+    if account is None or open_order is None or open_order.has_ended:
         return
     announced = record.protective_filled_quantity or ZERO
     protective_left = max(fixed(announced - open_order.protective_filled), ZERO)
     open_order = replace(open_order, has_ended=True, protective_left=protective_left)
     outstanding = max(record.filled_quantity - open_order.filled, ZERO)
     left = min(open_order.remaining, fixed(outstanding))
-    account = replace(account, open_order_count=account.open_order_count - 1)
-    account = _shrunk(state, account, record.approval_id, open_order, left)
-    state.accounts[record.account_id] = changed(account, now_ns)
+    state.accounts[record.account_id] = replace(
+        account,
+        open_order_count=account.open_order_count - 1,
+        reserves=_shrunk(state, account, record.approval_id, open_order, left),
+        is_changed=True,
+        due_ns=_due_ns(account, now_ns, SNAPSHOT_GAP_NS),
+    )
 
 
 def account_event(
@@ -210,13 +221,14 @@ def _shrunk(
     approval_id: str,
     open_order: OpenOrder,
     left: Decimal,
-) -> AccountState:
-    """The account after an open order has only `left` to go; closing parts are used up first."""
+) -> dict[str, dict[str, Reserve]]:
+    """What is reserved once an open order has only `left` to go; closing parts are used up
+    first."""
     before = state.open_orders[approval_id]
     opening = min(open_order.opening, left)
     freed = (left - before.remaining, opening - before.opening)
     _keep(state, approval_id, replace(open_order, remaining=left, opening=opening))
-    return reserved(state, account, open_order, freed)
+    return _reserves(state, account, open_order, freed) if any(freed) else account.reserves
 
 
 def _keep(state: RiskState, approval_id: str, open_order: OpenOrder) -> None:

@@ -80,6 +80,7 @@ from tapeline.runtime.core import (
 )
 
 MARKET = (MarkPrice, Bar)
+OF_EXECUTION = (Fill, OrderUpdate)
 _SILENT = ("CONFIG_REPEATED", "CONFIG_FOREIGN", "")
 
 
@@ -128,8 +129,8 @@ class RiskCore:
     def decide(self, state: RiskState, event: Input) -> Sequence[Output]:
         """What follows from an input; does not change the state."""
         kind = type(event.record)
-        # Marks and bars come by the thousand and decide nothing.
-        if kind in MARKET:
+        # Marks and bars come by the thousand and decide nothing, as does what execution was to do.
+        if kind in MARKET or (kind in OF_EXECUTION and _is_plain(state, event.record)):
             return ()
         return self._hear(state, event) if kind is PutOff else self._decide(state, event)
 
@@ -398,6 +399,18 @@ def _state_changes(
             )
         )
     return tuple(found)
+
+
+def _is_plain(state: RiskState, record: Fill | OrderUpdate) -> bool:
+    """Whether execution speaks of an account of ours, and fills what it was to fill; what is less
+    plain is looked at in full."""
+    if record.account_id not in state.accounts:
+        return False
+    if isinstance(record, OrderUpdate):
+        return True
+    known = state.open_orders.get(record.approval_id)
+    is_own = known is not None and record.role not in books.PROTECTIVE
+    return is_own and known is not None and record.quantity <= known.remaining
 
 
 def _unexpected(state: RiskState, scribe: Scribe, record: Fill | OrderUpdate) -> Sequence[Output]:

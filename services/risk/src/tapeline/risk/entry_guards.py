@@ -208,6 +208,8 @@ def equity_positive(_question: Question, _wish: Wish, worth: Worth | None) -> Re
 def levels_sane(question: Question, wish: Wish, _worth: Worth | None) -> Refusal | None:
     """Take profit beyond the price, stop loss before it, neither too far away."""
     decision, mark = question.decision, question.mark
+    if decision.take_profit_price is None and decision.stop_loss_price is None:
+        return None
     assert mark is not None
     price = price_from_float(mark.price)
     entry = wish.limit_price or wish.stop_price or price

@@ -48,7 +48,9 @@ def _pace(question: Question, key: str) -> Pace | None:
 
 def cooled_down(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
     """Time must pass between entries, of an account in an instrument and of a group."""
-    decision = question.decision
+    decision, limits = question.decision, question.limits.values
+    if "instrument_cooldown_ns" not in limits and "group_cooldown_ns" not in limits:
+        return None
     for name, key, whose in (
         (
             "instrument_cooldown_ns",
@@ -77,7 +79,9 @@ def cooled_down(question: Question, _wish: Wish, _worth: Worth | None) -> Refusa
 
 def trades_left(question: Question, _wish: Wish, _worth: Worth | None) -> Refusal | None:
     """A day has so many entries."""
-    decision = question.decision
+    decision, limits = question.decision, question.limits.values
+    if "trades_per_day_max" not in limits and "group_trades_per_day_max" not in limits:
+        return None
     for name, key, whose in (
         ("trades_per_day_max", decision.account_id, "account"),
         (
@@ -104,8 +108,10 @@ def orders_left(question: Question, _wish: Wish, _worth: Worth | None) -> Refusa
     """An account has so many open orders, those of unknown fate included."""
     assert question.account is not None
     limit = question.limit("open_orders_max")
+    if limit is None:
+        return None
     count = Decimal(question.account.open_order_count + 1)
-    if limit is not None and count > limit:
+    if count > limit:
         return Refusal(
             code=DenialCode.OPEN_ORDERS,
             reason="The account has too many open orders.",

@@ -43,7 +43,11 @@ def expires_ns(order: Order, arrives_ns: int) -> int | None:
 
 def earliest(*times: int | None) -> int | None:
     """The first of the times that are there."""
-    return min((time for time in times if time is not None), default=None)
+    found: int | None = None
+    for time in times:
+        if time is not None and (found is None or time < found):
+            found = time
+    return found
 
 
 def dues(held: PaperOrder) -> list[int]:
@@ -145,7 +149,8 @@ def amendment_fault(state: PaperState, held: PaperOrder) -> str:
 
 
 def standing_fault(state: PaperState, order: Order, prices: Prices | None) -> str:
-    """Why an order is rejected on arrival in a market of these prices, or empty."""
+    """Why an order is rejected on arrival in a market of these prices, which only post-only orders
+    look at, or empty."""
     if order.is_reduce_only and not reducible(state, order):
         return "reduce only: there is nothing to reduce"
     instrument = state.instruments[order.instrument_id]

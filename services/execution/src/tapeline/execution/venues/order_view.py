@@ -50,7 +50,10 @@ def role_of(approved: ApprovedOrder, child_index: int) -> ChildRole:
 def order_of(command: VenueCommand) -> Order:
     """The order that a command submits, amends, cancels or asks for."""
     order, child = command.approved.order, child_of(command.approved, command.child_index)
-    sent = replace(order, client_order_id=command.client_order_id, quantity=command.quantity)
+    name, quantity = command.client_order_id, command.quantity
+    if child is None and name == order.client_order_id and quantity is order.quantity:
+        return order
+    sent = replace(order, client_order_id=name, quantity=quantity)
     if child is None:
         return sent
     sent = replace(

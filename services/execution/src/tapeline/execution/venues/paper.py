@@ -75,10 +75,17 @@ class PaperVenue:
     """Both functions of the core; `run_id` goes into every id."""
 
     run_id: str
+    steps: dict[tuple[int, int], tuple[PaperState, PaperEvent, PaperState]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Places of a state and an event -> both, and the state after. While an answer is found its
+    words are evolved over; whoever does it again with the very same ones gets the same. No part of
+    the state, and forgotten with the next answer."""
 
     @exact
     def decide(self, state: PaperState, event: PaperEvent, session_ns: int) -> tuple[Said, ...]:
         """What the venue answers to an event; does not change the state."""
+        self.steps.clear()
         if isinstance(event, Trade | Quote | BookSnapshot):
             if event.instrument_id not in state.by_instrument:
                 return ()
@@ -86,6 +93,8 @@ class PaperVenue:
         if isinstance(event, VenueCommand):
             return _Visit(self, state, session_ns).command(event)
         if isinstance(event, TimerFired):
+            if state.due_ns is None or state.due_ns > event.ts_event_ns:
+                return ()
             return (
                 *_Visit(self, state, session_ns).timer(event),
                 *_new(state, accruals.nightly(state, event.ts_event_ns, self.derived)),
@@ -99,10 +108,9 @@ class PaperVenue:
         """State after an event or one of the venue's own reports."""
         if isinstance(event, Trade | Quote | BookSnapshot):
             return paper_books.seen(state, event)
-        if isinstance(event, VenueReport):
-            return paper_books.reported(state, event)
-        if isinstance(event, VenueCommand):
-            return self._commanded(state, event)
+        if isinstance(event, VenueReport | VenueCommand):
+            known = self.steps.get((id(state), id(event)))
+            return self._stepped(state, event) if known is None else known[2]
         if isinstance(event, TimerFired):
             return self._looked(state, event.ts_event_ns)
         if isinstance(event, FundingRate):
@@ -112,7 +120,21 @@ class PaperVenue:
             return paper_books.paid(state, event)
         return paper_books.configured(state, event)
 
+    def step(self, state: PaperState, event: VenueReport | VenueCommand) -> PaperState:
+        """`evolve`, remembered for whoever evolves over the same again."""
+        after = self._stepped(state, event)
+        # Both are kept, so that nothing else can come to be in their places.
+        self.steps[id(state), id(event)] = (state, event, after)
+        return after
+
+    def _stepped(self, state: PaperState, event: VenueReport | VenueCommand) -> PaperState:
+        if isinstance(event, VenueReport):
+            return paper_books.reported(state, event)
+        return self._commanded(state, event)
+
     def _looked(self, state: PaperState, now_ns: int) -> PaperState:
+        if state.due_ns is None:
+            return state
         owed = accruals.nightly(state, now_ns, self.derived)
         state = accruals.accrued(missing.with_told(state, _lacking(owed)), now_ns)
         due_ns = arrival.earliest(arrival.next_due_ns(state, now_ns), state.accrual_ns)
@@ -221,7 +243,7 @@ class _Visit:
         reason = missing.refusal(self.state, order)
         lacking = missing.for_order(self.state, order)
         self.reports += missing.untold(self.state, lacking)
-        self.state = self.venue.evolve(self.state, command)
+        self.state = self.venue.step(self.state, command)
         held = self.state.orders[command.client_order_id]
         reason = arrival.fault(self.state, held) or reason
         if reason:
@@ -292,7 +314,8 @@ class _Visit:
 
     def _arrive(self, held: PaperOrder) -> bool:
         """Accepts an order, or rejects it and returns False."""
-        prices = paper_books.prices_before(self.state, held.order)
+        is_post_only = held.order.is_post_only
+        prices = paper_books.prices_before(self.state, held.order) if is_post_only else None
         reason = arrival.standing_fault(self.state, held.order, prices)
         kind = ReportKind.REJECTED if reason else ReportKind.ACCEPTED
         self._report(held, kind, held.arrival_ns, reason)
@@ -424,4 +447,4 @@ class _Visit:
 
     def _emit(self, report: VenueReport) -> None:
         self.reports.append(report)
-        self.state = self.venue.evolve(self.state, report)
+        self.state = self.venue.step(self.state, report)

@@ -63,8 +63,10 @@ def seen(state: PaperState, tick: Tick) -> PaperState:
 
 def stance_of(state: PaperState, held: PaperOrder, now: Prices) -> Stance:
     """How an order stands to a tick that the state has not seen yet."""
-    is_arriving = held.stance is Stance.ARRIVING
-    return stance_at(held, prices_before(state, held.order) if is_arriving else None, now)
+    order = held.order
+    # What has no limit takes, whatever the market was.
+    is_asked = held.stance is Stance.ARRIVING and order.limit_price is not None
+    return stance_at(held, prices_before(state, order) if is_asked else None, now)
 
 
 def _with_stances(state: PaperState, order_ids: tuple[str, ...], tick: Tick) -> PaperState:
