@@ -19,11 +19,13 @@ def derive_id(run_id: str, instance: str, cause_id: str, kind: str, index: int =
     `instance` is a trigger, a group, or service/shard. The parts are length-prefixed, so that no
     two different lists of parts give the same text.
     """
+    return _uuid5(f"{_origin(run_id, instance)}{len(cause_id)}:{cause_id}{_ending(kind, index)}")
+
+
+@lru_cache(maxsize=1024)
+def _ending(kind: str, index: int) -> str:
     number = str(index)
-    return _uuid5(
-        f"{_origin(run_id, instance)}{len(cause_id)}:{cause_id}{len(kind)}:{kind}"
-        f"{len(number)}:{number}"
-    )
+    return f"{len(kind)}:{kind}{len(number)}:{number}"
 
 
 @lru_cache(maxsize=256)

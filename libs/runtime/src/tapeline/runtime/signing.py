@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -164,9 +165,14 @@ def _framed(part: bytes) -> bytes:
 
 
 def _message(avro_name: str, key_id: str, body: bytes) -> bytes:
+    return _heading(avro_name, key_id) + _framed(body)
+
+
+@lru_cache(maxsize=256)
+def _heading(avro_name: str, key_id: str) -> bytes:
     domain = f"tapeline/{avro_name}/v1".encode()
     fingerprint = schema_of(avro_name).header[2:]
-    return _framed(domain) + fingerprint + _framed(key_id.encode()) + _framed(body)
+    return _framed(domain) + fingerprint + _framed(key_id.encode())
 
 
 def _mac(record: Any, key_id: str, secret: bytes, body: bytes | None = None) -> bytes:

@@ -148,7 +148,7 @@ def _run_and_mode(question: Question) -> Refusal | None:
     approval, context = question.approved.approval, question.context
     if approval.run_id != context.run_id:
         return _no(Code.WRONG_RUN, f"Approved for run {approval.run_id}; this is {context.run_id}.")
-    if approval.mode.value != context.mode:
+    if approval.mode != context.mode:
         return _no(Code.WRONG_MODE, f"Approved for {approval.mode.value}; this is {context.mode}.")
     return None
 
@@ -211,7 +211,7 @@ def _destination(question: Question) -> Refusal | None:
 
 def _live_switch(question: Question) -> Refusal | None:
     """Live needs an account that is meant for it and an operator who has switched it on."""
-    if question.context.mode != Mode.LIVE.value:
+    if question.context.mode != Mode.LIVE:
         return None
     account_id = question.approved.order.account_id
     if question.state.accounts[account_id].mode is not Mode.LIVE:

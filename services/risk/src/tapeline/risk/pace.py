@@ -103,7 +103,7 @@ def order_text(decision: Decision) -> str:
         return ""
     figures = (decision.quantity, decision.limit_price, decision.stop_price)
     said = ["-" if figure is None else f"{figure.normalize():f}" for figure in figures]
-    kind = (str(decision.side), decision.order_type.value, decision.algorithm.value)
+    kind = (str(decision.side), str(decision.order_type), str(decision.algorithm))
     return "/".join((*kind, *said))
 
 

@@ -413,7 +413,7 @@ class _Visit:
     ) -> VenueReport:
         order = held.order
         return VenueReport(
-            report_id=self.venue.derived(order.venue, cause, f"VenueReport/{kind.value}"),
+            report_id=self.venue.derived(order.venue, cause, f"VenueReport/{kind}"),
             account_id=order.account_id,
             venue=order.venue,
             kind=kind,
@@ -432,7 +432,7 @@ class _Visit:
         """An answer to a command that changes nothing at the venue."""
         cause = command.command_id
         return VenueReport(
-            report_id=self.venue.derived(command.venue, cause, f"VenueReport/{kind.value}"),
+            report_id=self.venue.derived(command.venue, cause, f"VenueReport/{kind}"),
             account_id=command.approved.order.account_id,
             venue=command.venue,
             kind=kind,
