@@ -19,8 +19,6 @@ from tapeline.runtime.exits import USAGE, Failure
 
 if TYPE_CHECKING:
     from tapeline.backtest.engine.loading import Source
-    from tapeline.backtest.engine.prepared_file import prepared
-    from tapeline.backtest.engine.rows import BAR_COLUMNS, TRADE_COLUMNS
     from tapeline.backtest.engine.outcome import Outcome
     from tapeline.backtest.engine.setup import Costs, Setup
 
