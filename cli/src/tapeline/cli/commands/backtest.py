@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -214,10 +215,14 @@ def listed(text: str) -> tuple[str, ...]:
 def show(facts: dict[str, Any], out: Any) -> None:
     """A few lines for people."""
     out.print(f"{facts['title']}: {facts['events']:,} events in {facts['engine_seconds']:.1f} s")
+    fees, before, after = (
+        f"{Decimal(facts[name]):,.2f}" for name in ("fees", "starting_cash", "final_equity")
+    )
     out.print(
-        f"{facts['orders']:,} orders, {facts['fills']:,} fills, fees {facts['fees']}, "
-        f"equity {facts['starting_cash']} -> {facts['final_equity']} {facts['base_currency']}"
+        f"{facts['orders']:,} orders, {facts['fills']:,} fills, fees {fees}, "
+        f"equity {before} -> {after} {facts['base_currency']}"
     )
     for warning in facts["warnings"]:
         out.print(f"! {warning}", style="yellow", markup=False)
     out.print(f"digest {facts['digest'][:16]}, tables in {facts['folder']}")
+    out.print(f"figures and charts: tapeline report {facts['run_id']}")

@@ -136,6 +136,7 @@ def _show(outcome: Outcome, asked: Asked, *, is_json: bool) -> None:
         out.print(line, markup=False, highlight=False)
     out.print(f"  digest {facts['digest']}")
     out.print(f"  saved in {facts['folder']}")
+    out.print(f"  figures and charts: tapeline report {facts['run_id']}")
 
 
 def _source(asked: Asked) -> Source:
