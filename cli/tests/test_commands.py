@@ -84,6 +84,8 @@ def test_every_command_has_help(command: str) -> None:
         (("trace", "x", "--run", "none"), "There is no run none"),
         (("tail", "nothing"), "There is no topic nothing"),
         (("halt", "--reason", "r", "--level", "softly"), "'softly' is no level"),
+        (("resume", "--reason", " "), "The reason is empty"),
+        (("live", "on", "--account", "A", "--reason", ""), "The reason is empty"),
         (("demo", "--config", "none.toml"), "There is no file none.toml"),
         (("feed", "moon"), "'moon' is no source"),
     ],

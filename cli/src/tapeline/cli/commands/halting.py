@@ -15,8 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from tapeline.cli.commands.options import RunName
+from tapeline.cli.desk import desk
 from tapeline.cli.home import home
 from tapeline.cli.runs import OPERATOR, SWITCH_FOLDER, Run, RunStore
+from tapeline.cli.scopes import in_force, known_names
 from tapeline.cli.sending import Sender
 from tapeline.cli.stack.errors import StackError
 from tapeline.cli.stack.state import running_endpoints
@@ -57,6 +59,18 @@ class BadLevel(Failure):
 
 class NothingRuns(StackError):
     """There is nobody to act on a command."""
+
+
+class NoReason(Failure):
+    """What is signed says why."""
+
+    exit_code = USAGE
+
+
+class NobodyHalted(Failure):
+    """A scope in which nothing of the run is: probably a slip of the pen."""
+
+    exit_code = USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +148,7 @@ def halt(
         raise typer.Exit(failure.exit_code) from None
     typer.echo("control topic: signed records taken")
     typer.echo(f"{STATES[word.level].value}: {scope} ({level})")
+    _require_somebody(word)
 
 
 def resume(
@@ -143,6 +158,7 @@ def resume(
 ) -> None:
     """Let trading go on in a scope that was halted, by hand or by a limit."""
     parsed_scope(scope)
+    require_reason(reason)
     store = RunStore(home())
     found = store.get(run)
     word = Word(
@@ -155,9 +171,31 @@ def resume(
     )
     folder = store.folder(found.name)
     _sign_and_send(word, folder)
-    for name in _cleared(folder / SWITCH_FOLDER, word):
-        typer.echo(f"file {name} removed")
+    for said in _cleared(folder / SWITCH_FOLDER, word):
+        typer.echo(f"file {said}")
     typer.echo(f"ACTIVE: {scope}")
+    with desk(found.name) as place:
+        others = [one for one in in_force(place.records) if one.scope != scope.lower()]
+    for one in others:
+        typer.echo(f"still {one}")
+
+
+def require_reason(reason: str) -> None:
+    """Raises NoReason: whoever reads the record later must find one."""
+    if not reason.strip():
+        raise NoReason("The reason is empty.", "Say why in --reason; it is signed and kept.")
+
+
+def _require_somebody(word: Word) -> None:
+    kind, name = parsed_scope(word.scope)
+    with desk(word.run.name) as place:
+        known = known_names(place.records, kind)
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise NobodyHalted(
+            f"{word.run.name} has no {word.scope}: nothing that trades was halted.",
+            f"There are {listed}. Or halt --scope all.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +228,8 @@ def _pull(folder: Path, word: Word, level: str) -> ByFile:
 
 
 def _cleared(folder: Path, word: Word) -> list[str]:
-    """Removes the halt files that a resume supersedes: those of its scope, made before it."""
+    """Removes the halt files that a resume supersedes, those of its scope, made before it; says
+    of each what became of it."""
     removed = []
     try:
         paths = halt_files(folder)
@@ -200,9 +239,21 @@ def _cleared(folder: Path, word: Word) -> list[str]:
         trip = trip_of_file(path, word.number)
         is_before = trip.sequence < word.number
         if (trip.scope, trip.scope_id) == parsed_scope(word.scope) and is_before:
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
+            removed.append(_removed(path))
     return removed
+
+
+def _removed(path: Path) -> str:
+    """What became of a halt file; one that stays says nothing new, but is read at each start."""
+    try:
+        # Whatever is called like one has halted, a folder too.
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path} stays ({error.strerror}); remove it by hand"
+    return f"{path.name} removed"
 
 
 def _sign_and_send(word: Word, folder: Path) -> None:

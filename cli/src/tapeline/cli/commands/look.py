@@ -16,6 +16,7 @@ from tapeline.cli.commands.options import AsJson, RunName, print_json, print_lin
 from tapeline.cli.desk import Desk, desk
 from tapeline.cli.follower import Follower
 from tapeline.cli.records import Found, as_plain, fields_of, short, utc
+from tapeline.cli.scopes import in_force
 from tapeline.cli.screen import accounts_table, console, groups_table, money
 from tapeline.cli.stack.state import running_endpoints
 from tapeline.cli.tally import Tally
@@ -63,6 +64,7 @@ def status(run: RunName = "", as_json: AsJson = False) -> None:
     with desk(run) as place:
         services = service_states(place)
         portfolios = latest_portfolios(place)
+        scopes = in_force(place.records)
     states = {name: item.trading_state.value for name, item in portfolios.items()}
     if as_json:
         print_json(
@@ -72,6 +74,7 @@ def status(run: RunName = "", as_json: AsJson = False) -> None:
                 "source": place.run.source,
                 "services": services,
                 "trading_state": states,
+                "not_active": {one.scope: one.state.value for one in scopes},
             }
         )
         return
@@ -82,6 +85,8 @@ def status(run: RunName = "", as_json: AsJson = False) -> None:
     out.print(f"run {place.run.name}: {place.run.source}")
     out.print(table)
     out.print("trading state: " + (", ".join(f"{k} {v}" for k, v in states.items()) or "unknown"))
+    for one in scopes:
+        out.print(str(one))
 
 
 def service_states(place: Desk) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tapeline.cli.commands.halting import EXPIRY_NS
+from tapeline.cli.commands.halting import EXPIRY_NS, require_reason
 from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
 from tapeline.cli.order_asked import BadOrder
@@ -36,6 +36,7 @@ def live(
     """Let an account of a live run trade with real money, or no longer: signed."""
     if state not in ("on", "off"):
         raise BadOrder(f"{state!r} is no state of a switch.", "Write on or off.")
+    require_reason(reason)
     with desk(run, must_run=True) as place:
         now_ns = clock.wall_ns()
         signer = _signer(place)
@@ -61,7 +62,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Show where a venue's books and ours differ; with --accept take the venue's figures."""
-    if accept and not (account and reason):
+    if accept and not (account and reason.strip()):
         raise BadOrder(
             "Accepting needs an account and a reason.", "Add --account and --reason, both signed."
         )
