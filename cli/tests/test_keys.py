@@ -82,6 +82,7 @@ def test_a_group_s_keys_rotate_and_are_revoked(keys: Path) -> None:
     assert [seal_verdict(one, KeyRing.from_folder(folder)) for one in (old, new)] == ["", ""]
     assert "2 keys of eve are valid" in refused("rotate", "k3", "--group", "eve")
     assert "is the key that signs" in refused("revoke", "k2", "--group", "eve")
+    assert "no key k4: nothing was revoked" in refused("revoke", "k4", "--group", "eve")
     assert ran("revoke", "k1", "--group", "eve").exit_code == 0
     ring = KeyRing.from_folder(folder)
     assert [seal_verdict(one, ring) for one in (old, new)] == ["REVOKED_KEY", ""]

@@ -15,6 +15,7 @@ from tapeline.cli.commands.options import AsJson, RunName, print_json
 from tapeline.cli.desk import Desk, desk
 from tapeline.cli.operators import operator_key, signed_by_hand
 from tapeline.cli.order_asked import Asked, BadOrder, number, optional
+from tapeline.cli.records import short
 from tapeline.cli.sending import ANSWER_S, Sender
 from tapeline.cli.volume_profile import profile_of
 from tapeline.contracts import topics
@@ -27,6 +28,12 @@ from tapeline.runtime import clock
 from tapeline.runtime.ids import derive_id
 
 MANUAL = "MANUAL"
+NAMED = {
+    "asked_quantity": "of {} asked for: a limit leaves no more",
+    "measured": "measured {}",
+    "limit": "limit {}",
+}
+"""How facts are printed that do not speak for themselves."""
 
 StopPrice = Annotated[
     str, typer.Option("--stop", help="Stop price: it waits until the market is there.")
@@ -98,7 +105,7 @@ def order(
             **terms,
         )
         answer = decide(place, decision)
-    show_answer(answer, as_json)
+    show_answer(answer, as_json, amount)
 
 
 def check_words(side: str, time_in_force: str) -> None:
@@ -249,22 +256,28 @@ def answer_of(place: Desk, decision_id: str) -> Any:
     return None
 
 
-def show_answer(answer: Any, as_json: bool) -> None:
-    """Prints risk's answer; a denial or silence is a non-zero exit."""
+def show_answer(answer: Any, as_json: bool, asked: Decimal | None = None) -> None:
+    """Prints risk's answer, also that it is for less than was asked for; a denial or silence is a
+    non-zero exit."""
     if isinstance(answer, ApprovedOrder):
         facts = {
             "answer": "approved",
             "client_order_id": answer.order.client_order_id,
             "action": answer.action.value,
-            "quantity": str(answer.order.quantity.normalize()),
+            "quantity": short(answer.order.quantity),
         }
+        if asked is not None and answer.order.quantity < asked:
+            facts["asked_quantity"] = short(asked)
     elif isinstance(answer, Denial):
         facts = {"answer": "denied", "code": answer.code.value, "reason": answer.reason}
+        for name, figure in (("measured", answer.measured), ("limit", answer.limit)):
+            if figure is not None:
+                facts[name] = short(figure)
     else:
         facts = {"answer": "none", "reason": f"risk has not answered within {ANSWER_S:.0f} s"}
     if as_json:
         print_json(facts)
     else:
-        typer.echo("  ".join(str(value) for value in facts.values()))
+        typer.echo("  ".join(NAMED.get(name, "{}").format(value) for name, value in facts.items()))
     if facts["answer"] != "approved":
         raise typer.Exit(1)

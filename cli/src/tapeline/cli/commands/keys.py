@@ -43,6 +43,12 @@ class HasKey(Failure):
     exit_code = USAGE
 
 
+class NoSuchKey(Failure):
+    """A name that no key has: revoking it would revoke nothing."""
+
+    exit_code = USAGE
+
+
 class NoGroup(Failure):
     """Operators sign with keys of their own."""
 
@@ -114,7 +120,14 @@ def revoke_key(
     run: RunName = "",
 ) -> None:
     """Refuse whatever a key has signed, from now on."""
-    revoke(_ring_folder(_keys(run), group), name)
+    folder = _ring_folder(_keys(run), group)
+    held = _valid(folder)
+    if name not in held:
+        raise NoSuchKey(
+            f"There is no key {name}: nothing was revoked.",
+            f"The keys are {', '.join(held) or 'none'}.",
+        )
+    revoke(folder, name)
     typer.echo(f"what {name} has signed is refused within a second")
 
 

@@ -14,7 +14,9 @@ from tapeline.cli.runs import OPERATOR
 from tapeline.cli.sending import Sender
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import VenueDrift
+from tapeline.contracts.config import Account
 from tapeline.contracts.control import AcceptVenueTruth, ScopeKind, SetLiveSwitch
+from tapeline.contracts.orders import Mode
 from tapeline.runtime import clock
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.keys import Signer
@@ -38,6 +40,12 @@ def live(
         raise BadOrder(f"{state!r} is no state of a switch.", "Write on or off.")
     require_reason(reason)
     with desk(run, must_run=True) as place:
+        mode = _modes(place, account)[account]
+        if mode is not Mode.LIVE:
+            raise BadOrder(
+                f"{account} is an account of mode {mode.value}: nothing of it reaches a venue.",
+                "The switch is for accounts whose record says LIVE.",
+            )
         now_ns = clock.wall_ns()
         signer = _signer(place)
         record = SetLiveSwitch(
@@ -67,6 +75,8 @@ def reconcile(
             "Accepting needs an account and a reason.", "Add --account and --reason, both signed."
         )
     with desk(run, must_run=accept) as place:
+        if account:
+            _modes(place, account)
         found = open_drifts(place, account)
         _show(found, as_json)
         if accept and found:
@@ -74,6 +84,15 @@ def reconcile(
             typer.echo(f"accepted {len(found)}; `tapeline reconcile` shows when they are booked")
     if found and not accept:
         raise typer.Exit(1)
+
+
+def _modes(place: Desk, wanted: str) -> dict[str, Mode]:
+    """The mode of each account of the run; raises BadOrder where the one wanted is not there."""
+    accounts = [one.record for one in place.records.all(topics.CONFIG, Account)]
+    modes = {account.account_id: account.mode for account in accounts}
+    if wanted not in modes:
+        raise BadOrder(f"There is no account {wanted}.", f"The accounts are {', '.join(modes)}.")
+    return modes
 
 
 def open_drifts(place: Desk, account: str = "") -> list[VenueDrift]:
