@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tapeline.cli.sources import BadSource
 from tapeline.cli.strategy_source import Wanted, prepared_strategy, slice_of, stem_of
+from tapeline.contracts.config import Account, Instrument, Mandate, TradingGroup
+from tapeline.contracts.orders import Mode
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to-add-a-trigger.md"
 
 
 @pytest.mark.parametrize(
@@ -24,9 +32,71 @@ def test_a_run_is_named_for_its_file() -> None:
 
 def test_data_that_are_not_there_make_no_run(tmp_path: Path) -> None:
     with pytest.raises(BadSource, match="no file"):
-        prepared_strategy(tmp_path, Wanted(path=tmp_path / "m.py", trades=tmp_path / "none"))
+        prepared_strategy(tmp_path, Wanted(path=tmp_path / "m.py", trades=(tmp_path / "none",)))
     data = tmp_path / "t.parquet"
     data.touch()
     with pytest.raises(BadSource, match="needs its instrument"):
-        prepared_strategy(tmp_path, Wanted(path=tmp_path / "m.py", trades=data))
+        prepared_strategy(tmp_path, Wanted(path=tmp_path / "m.py", trades=(data,)))
+    one_short = Wanted(path=tmp_path / "m.py", trades=(data, data), instruments=("A.X",))
+    with pytest.raises(BadSource, match="2 files and 1 instruments"):
+        prepared_strategy(tmp_path, one_short)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def strategy(tmp_path: Path) -> Path:
+    """The strategy of the docs, in a file."""
+    found = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    path = tmp_path / "mine.py"
+    path.write_text(found.group(1))
+    return path
+
+
+def test_several_files_are_several_instruments(tmp_path: Path, strategy: Path) -> None:
+    files = (tmp_path / "a.parquet", tmp_path / "b.parquet")
+    for file in files:
+        file.touch()
+    wanted = Wanted(path=strategy, trades=files, instruments=("A.SIM", "B.SIM"))
+    run, configuration, source = prepared_strategy(tmp_path, wanted)
+    assert run.is_paced
+    names = [instrument.instrument_id for instrument in configuration.of(Instrument)]
+    assert names == ["A.SIM", "B.SIM"]
+    for group in (*configuration.of(TradingGroup), *configuration.of(Mandate)):
+        assert group.instruments == ("A.SIM", "B.SIM")
+    options = json.loads(source.feed_options["TAPELINE_MARKET_DATA_FEED_OPTIONS"])
+    told = [tomllib.loads(Path(path).read_text()) for path in options["mapping"].split(",")]
+    assert [(one["instrument_id"], one["path"]) for one in told] == [
+        ("A.SIM", str(files[0])),
+        ("B.SIM", str(files[1])),
+    ]
+
+
+def test_an_exchange_is_followed_in_real_time_on_paper(tmp_path: Path, strategy: Path) -> None:
+    wanted = Wanted(path=strategy, live="binance", instruments=("BTC/USDT", "SOL/USDT"))
+    run, configuration, source = prepared_strategy(tmp_path, wanted)
+    assert (run.is_paced, run.feed) == (False, "ccxt")
+    options = json.loads(source.feed_options["TAPELINE_MARKET_DATA_FEED_OPTIONS"])
+    assert options == {"exchange": "binance", "symbols": "BTC/USDT,SOL/USDT"}
+    names = [instrument.instrument_id for instrument in configuration.of(Instrument)]
+    assert names == ["BTCUSDT.BINANCE", "SOLUSDT.BINANCE"]
+    (account,) = configuration.of(Account)
+    assert (account.venue, account.mode) == ("BINANCE", Mode.PAPER)
+    two = prepared_strategy(tmp_path, Wanted(path=strategy, live="kraken"))[1].of(Instrument)
+    assert len(two) == 2, "those of the demo, where none is named"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"live": "binance", "instruments": ("BTCUSDT",)}, "no symbol of an exchange"),
+        ({"instruments": ("A.X", "B.Y")}, "an account has one venue"),
+        ({"instruments": ("A.X", "A.X")}, "named twice"),
+        ({"live": "binance", "trades": (Path(__file__),)}, "Several sources"),
+    ],
+)
+def test_instruments_that_do_not_go_together_are_refused(
+    tmp_path: Path, strategy: Path, more: Any, message: str
+) -> None:
+    with pytest.raises(BadSource, match=message):
+        prepared_strategy(tmp_path, Wanted(path=strategy, **more))

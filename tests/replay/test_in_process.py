@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,6 +17,7 @@ import polars as pl
 import pytest
 from memory_log import MemoryLog
 from proving.playing import END, PRESET, START
+from typer.testing import CliRunner
 
 from tapeline.backtest.paced.chain import Chain
 from tapeline.backtest.paced.run import Facts, PacedRun, run_paced
@@ -23,6 +25,7 @@ from tapeline.backtest.paced.setup import MarketSlice, Setup
 from tapeline.backtest.run_tables import load
 from tapeline.backtest.tape.store import Tape
 from tapeline.backtest.tape.topic_slices import TopicSlices
+from tapeline.cli.app import app
 from tapeline.cli.backtests import Asked, known_of, played_preset
 from tapeline.cli.configuration import UNITS_NS, load_configuration
 from tapeline.contracts.risk import DenialCode
@@ -195,3 +198,21 @@ def test_the_command_gives_one_digest_under_any_hash_seed(tmp_path: Path, seed: 
     assert facts["digests"] == here.digests
     assert facts["digest"] == here.tables.description.digest
     assert load(Path(facts["folder"])).description.digest == facts["digest"]
+
+
+def test_the_command_that_a_run_keeps_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPELINE_HOME", str(tmp_path))
+    first = played(
+        groups=("trend",),
+        end="2014-03-01",
+        settings=("venue.US.taker_fee_rate=0.001",),
+        parameters=("sma_cross.fast=3", "sma_cross.slow=6"),
+    ).tables.description
+    words = shlex.split(first.command)
+    assert words[0] == "tapeline"
+    done = CliRunner().invoke(app, [*words[1:], "--json"], catch_exceptions=False)
+    again = json.loads(done.stdout)
+    assert (again["digest"], again["run_id"]) == (first.digest, first.run_id)
+    assert again["command"] == first.command

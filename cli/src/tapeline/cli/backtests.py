@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -83,6 +84,27 @@ class Asked:
         records = with_parameters(records, pairs(self.parameters, "--param"))
         return with_groups(records, self.groups)
 
+    def command(self, source: str, name: str) -> str:
+        """What to type to play the same again; `source` is run or preset."""
+        words = ["tapeline", "backtest", f"--{source}", name]
+        one = {
+            "--from": self.start,
+            "--to": self.end,
+            "--instruments": ",".join(self.instruments),
+            "--groups": ",".join(self.groups),
+            "--llm": self.llm,
+            "--run-id": self.run_id,
+        }
+        many = {
+            "--set": self.settings,
+            "--param": self.parameters,
+            "--feed-option": self.feed_options,
+        }
+        words += [word for option, value in one.items() if value for word in (option, value)]
+        pairs_of = [(option, value) for option, found in many.items() for value in found]
+        words += [word for pair in pairs_of for word in pair]
+        return shlex.join([*words, *(["--accept-data-faults"] if self.accept_data_faults else [])])
+
     def overrides(self) -> dict[str, str]:
         """What differs from the configuration, for the description."""
         listed = {"instruments": ",".join(self.instruments), "groups": ",".join(self.groups)}
@@ -144,6 +166,7 @@ def preset_source(name: str, asked: Asked) -> Source:
     facts = Facts(
         title=str(settings.get("title", configuration.name)),
         source=f"preset {name}",
+        command=asked.command("preset", name),
         parameters=asked.overrides(),
     )
     return Source(
@@ -230,6 +253,7 @@ def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
     facts = Facts(
         title=run.source,
         source=f"run {run.name}",
+        command=asked.command("run", run.name),
         parameters=asked.overrides(),
         warnings=recorded.warnings(),
     )

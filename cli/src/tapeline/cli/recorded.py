@@ -3,7 +3,11 @@ exported already is read from its folder."""
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from tapeline.backtest.export import Told, export_run
 from tapeline.backtest.run_tables import DESCRIPTION, RunTables, load
@@ -27,7 +31,9 @@ def exported(name: str, account_id: str = "") -> RunTables:
             warnings=() if run.result else (RUNNING,),
             is_paced=run.is_paced,
         )
-        return export_run(place.reader, told)
+        found = export_run(place.reader, told)
+    again = shlex.join(["tapeline", "replay", "--run", run.name])
+    return replace(found, description=msgspec.structs.replace(found.description, command=again))
 
 
 def folder_of(name: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -11,7 +11,15 @@ from string import Template
 from tapeline.backtest.strategies import kept
 from tapeline.cli.configuration import Configuration, duration_ns
 from tapeline.cli.runs import STRATEGY_FOLDER, Run, RunStore
-from tapeline.cli.sources import PRESETS, BadSource, Source, feed_options, prepared
+from tapeline.cli.sources import (
+    LIVE_SYMBOLS,
+    PRESETS,
+    BadSource,
+    Source,
+    feed_options,
+    prepared,
+)
+from tapeline.market_data.feeds.ccxt_feed import instrument_id_of
 
 PRESET = PRESETS / "strategy.toml"
 SYNTHETIC_INSTRUMENT = "SYNA.SIM"
@@ -32,13 +40,32 @@ class Wanted:
     cash: str = "1000000"
     fee_taker: str = "0.001"
     has_slippage: bool = False
-    instrument: str = ""
-    trades: Path | None = None
-    bars: Path | None = None
+    instruments: tuple[str, ...] = ()
+    """one a file, in the order of the files; live as the exchange writes them, BTC/USDT"""
+    trades: tuple[Path, ...] = ()
+    bars: tuple[Path, ...] = ()
+    live: str = ""
+    """exchange (ccxt name) whose public trades are played as they happen"""
     seed: int = 1
     """of generated prices, where there is no file"""
     seconds: int = 3600
     """of generated prices, event time"""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is played from files."""
+        return self.trades or self.bars
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What a strategy is played on."""
+
+    feed: str
+    about: str
+    """behind the strategy's name in the run's title"""
+    instruments: tuple[str, ...]
+    options: Mapping[str, str]
 
 
 def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, Source]:
@@ -48,30 +75,17 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
     stem = stem_of(wanted.path)
     name = store.new_name(stem)
     folder = store.folder(name)
-    data = wanted.trades or wanted.bars
-    _check(wanted, data)
+    _check(wanted)
     strategy = kept(wanted.path, folder / STRATEGY_FOLDER)
-    instrument = wanted.instrument or SYNTHETIC_INSTRUMENT
-    if data is None:
-        feed = "synthetic"
-        options = feed_options(
-            seed=str(wanted.seed), instruments=instrument, seconds=str(wanted.seconds)
-        )
-        title = f"{strategy.name} on SYNTHETIC prices, seed {wanted.seed}"
-    else:
-        feed, title = "recorded", f"{strategy.name} on {data.name}"
-        mapping = folder / "data.toml"
-        mapping.write_text(_mapping(wanted, data.absolute()))
-        options = feed_options(mapping=str(mapping), name=feed)
-    symbol, _, venue = instrument.partition(".")
+    data = _data(wanted, folder)
+    title = f"{strategy.name} on {data.about}"
     blanks = {
         "title": title,
-        "feed": feed,
+        "feed": data.feed,
         "interval": wanted.interval,
         "slice": slice_of(wanted.interval),
-        "venue": venue or "PAPER",
-        "symbol": symbol,
-        "instrument": instrument,
+        "venue": _venue(data.instruments),
+        "instruments": list(data.instruments),
         "fee_taker": wanted.fee_taker,
         "half_spread": HALF_SPREAD if wanted.has_slippage else "0",
         "participation": PARTICIPATION if wanted.has_slippage else "0",
@@ -82,12 +96,14 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
     }
     texts = {name: json.dumps(value) for name, value in blanks.items()}
     texts["parameters"] = _inline(wanted.parameters)
+    texts["instrument_tables"] = "\n".join(map(_instrument_table, data.instruments))
     source = Source(
         stem=stem,
         preset=PRESET,
         title=title,
-        is_synthetic=data is None,
-        feed_options=options,
+        is_paced=not wanted.live,
+        is_synthetic=data.feed == "synthetic",
+        feed_options=feed_options(**data.options),
         text=Template(PRESET.read_text()).substitute(texts),
     )
     run, configuration = prepared(home, source, stem, name)
@@ -110,19 +126,87 @@ def stem_of(path: Path) -> str:
     return letters.encode("ascii", "replace").decode().replace("?", "-").strip("-")[:30] or "run"
 
 
-def _check(wanted: Wanted, data: Path | None) -> None:
-    if wanted.trades is not None and wanted.bars is not None:
-        raise BadSource("Both --trades and --bars are given.", "Give one of them.")
-    if data is not None and not data.is_file():
-        raise BadSource(f"There is no file {data}.", "Give the path of a Parquet or CSV file.")
-    if data is not None and not wanted.instrument:
-        raise BadSource("A file needs its instrument.", "Add --instrument BTCUSD.SIM or the like.")
+def _check(wanted: Wanted) -> None:
+    if sum(map(bool, (wanted.trades, wanted.bars, wanted.live))) > 1:
+        raise BadSource("Several sources are given.", "Give one of --trades, --bars and --live.")
+    for data in wanted.files:
+        if not data.is_file():
+            raise BadSource(f"There is no file {data}.", "Give the path of a Parquet or CSV file.")
+    if wanted.files and len(wanted.files) != len(wanted.instruments):
+        raise BadSource(
+            "A file needs its instrument." if len(wanted.files) == 1
+            else f"{len(wanted.files)} files and {len(wanted.instruments)} instruments are given.",
+            "Add --instrument BTCUSD.SIM or the like for each file, in the order of the files.",
+        )  # fmt: skip
+    if len(set(wanted.instruments)) != len(wanted.instruments):
+        raise BadSource("An instrument is named twice.", "Name each once.")
 
 
-def _mapping(wanted: Wanted, data: Path) -> str:
+def _data(wanted: Wanted, folder: Path) -> Data:
+    """What is played; how files are read is written to the run's folder. Raises BadSource."""
+    if wanted.live:
+        symbols = wanted.instruments or LIVE_SYMBOLS
+        return Data(
+            feed="ccxt",
+            about=f"public trades of {wanted.live}, as they happen; paper orders only",
+            instruments=tuple(_live_id(symbol, wanted.live) for symbol in symbols),
+            options={"exchange": wanted.live, "symbols": ",".join(symbols)},
+        )
+    if not wanted.files:
+        names = wanted.instruments or (SYNTHETIC_INSTRUMENT,)
+        return Data(
+            feed="synthetic",
+            about=f"SYNTHETIC prices, seed {wanted.seed}",
+            instruments=names,
+            options={
+                "seed": str(wanted.seed),
+                "instruments": ",".join(names),
+                "seconds": str(wanted.seconds),
+            },
+        )
+    mappings = []
+    for number, (data, name) in enumerate(zip(wanted.files, wanted.instruments, strict=True)):
+        mappings.append(folder / f"data-{number + 1}.toml")
+        mappings[-1].write_text(_mapping(wanted, data.absolute(), name))
+    return Data(
+        feed="recorded",
+        about=", ".join(data.name for data in wanted.files),
+        instruments=wanted.instruments,
+        options={"mapping": ",".join(map(str, mappings)), "name": "recorded"},
+    )
+
+
+def _live_id(symbol: str, exchange: str) -> str:
+    """As the feed names it: BTC/USDT of binance is BTCUSDT.BINANCE."""
+    if "/" not in symbol:
+        raise BadSource(
+            f"--instrument {symbol} is no symbol of an exchange.", "Write it as BTC/USDT."
+        )
+    return instrument_id_of(symbol, exchange)
+
+
+def _venue(instruments: Sequence[str]) -> str:
+    """Where all of them trade; an account has one venue. Raises BadSource."""
+    venues = {name.partition(".")[2] or "PAPER" for name in instruments}
+    if len(venues) > 1:
+        raise BadSource(
+            f"The instruments trade at {', '.join(sorted(venues))}, and an account has one venue.",
+            "Choose instruments of one venue.",
+        )
+    return venues.pop()
+
+
+def _instrument_table(name: str) -> str:
+    symbol, _, venue = name.partition(".")
+    values = {"instrument_id": name, "symbol": symbol, "venue": venue or "PAPER"}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(["[[instrument]]", *lines])
+
+
+def _mapping(wanted: Wanted, data: Path, name: str) -> str:
     """How the feed is to read the file: columns as those of `tapeline backtest`."""
-    lines = {"path": str(data), "instrument_id": wanted.instrument}
-    if wanted.trades is not None:
+    lines = {"path": str(data), "instrument_id": name}
+    if wanted.trades:
         lines["kind"] = "trades"
     else:
         lines |= {"kind": "bars", "time_column": "ts_open_ns", "interval": wanted.interval}

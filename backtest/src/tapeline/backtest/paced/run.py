@@ -43,6 +43,8 @@ class Facts:
 
     title: str = ""
     source: str = ""
+    command: str = ""
+    """what to type to make the same run again"""
     parameters: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -106,6 +108,7 @@ async def run_paced(
         parameters={**found.description.parameters, **facts.parameters},
         assumptions=assumed(setup.records),
         digest=digests.whole(),
+        command=facts.command,
         load_seconds=loading_s,
         engine_seconds=engine_s,
         peak_rss_mb=peak_rss_mb(),

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import fields
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tapeline.cli import assumed
+from tapeline.cli.commands.file_options import (
+    Bars,
+    Cash,
+    FeeTaker,
+    Instrument,
+    Interval,
+    Quantity,
+    Slippage,
+    Trades,
+)
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.home import home
 from tapeline.cli.playing_progress import Shown
@@ -45,16 +54,6 @@ Llm = Annotated[
     typer.Option("--llm", help="Answers of models: recorded (runs) or offline (written rules)."),
 ]
 RunId = Annotated[str, typer.Option("--run-id", help="Make ids of this instead of a new one.")]
-Trades = Annotated[
-    Path | None,
-    typer.Option("--trades", help="Play a Parquet or CSV file: ts_event_ns, price, size."),
-]
-Bars = Annotated[
-    Path | None,
-    typer.Option(
-        "--bars", help="Play a Parquet or CSV file: ts_open_ns, open, high, low, close, volume."
-    ),
-]
 Columns = Annotated[
     list[str],
     typer.Option("--columns", help="Our column=the file's, such as ts_event_ns=time,price=px."),
@@ -67,23 +66,13 @@ TimeFormat = Annotated[
         "such as %d/%m/%Y, UTC; ISO 8601 needs no form.",
     ),
 ]
-Instrument = Annotated[str, typer.Option("--instrument", help="Of the file, such as BTCUSD.SIM.")]
 Strategy = Annotated[
     str, typer.Option("--strategy", help="Over a file: a trigger by name, or a file ./mine.py.")
-]
-Interval = Annotated[str, typer.Option("--interval", help="Over a file: length of a bar.")]
-FeeTaker = Annotated[
-    str, typer.Option("--fee-taker", help="Over a file: share of the value of each fill.")
-]
-Slippage = Annotated[
-    str, typer.Option("--slippage", help="Over a file: none, or model (spread, participation).")
 ]
 Fill = Annotated[
     str,
     typer.Option("--fill", help="Over a file: next-tick or next-open; a bar's tick is its open."),
 ]
-Quantity = Annotated[str, typer.Option("--quantity", help="Over a file: held on either side.")]
-Cash = Annotated[str, typer.Option("--cash", help="Over a file: cash at the start.")]
 DrawdownMax = Annotated[
     str, typer.Option("--drawdown-max", help="Over a file: loss from the peak that stops it.")
 ]

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tapeline.cli.commands.file_options import Bars, Instrument, Interval, Trades
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.configuration import duration_ns
 from tapeline.cli.desk import desk
@@ -37,13 +38,13 @@ def lookahead(
     strategy: Annotated[
         str, typer.Option("--strategy", help="Name of a trigger, or a file: ./mine.py.")
     ] = "",
-    trades: Annotated[Path | None, typer.Option("--trades", help="File to run it over.")] = None,
-    bars: Annotated[Path | None, typer.Option("--bars", help="File to run it over.")] = None,
-    instrument: Annotated[str, typer.Option("--instrument", help="Of the file.")] = "DATA.FILE",
+    trades: Trades = None,
+    bars: Bars = None,
+    instrument: Instrument = "DATA.FILE",
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="Of the strategy, name=value.")
     ] = None,
-    interval: Annotated[str, typer.Option("--interval", help="Length of a bar.")] = "1m",
+    interval: Interval = "1m",
     cuts: Annotated[
         int, typer.Option("--cuts", min=1, max=1000, help="Truncated histories to try.")
     ] = 12,

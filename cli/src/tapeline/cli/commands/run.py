@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tapeline.cli.commands.file_options import Cash, FeeTaker, Interval, Quantity, Slippage
 from tapeline.cli.commands.options import AsJson, print_json
+from tapeline.cli.commands.play import Live
 from tapeline.cli.home import home
 from tapeline.cli.screen import console
 from tapeline.cli.sources import BadSource
@@ -20,11 +22,18 @@ def register(app: typer.Typer) -> None:
 
 
 Trades = Annotated[
-    Path | None, typer.Option("--trades", help="Play this file: ts_event_ns, price, size.")
+    list[Path] | None,
+    typer.Option("--trades", help="Play this file: ts_event_ns, price, size. Repeatable."),
 ]
 Bars = Annotated[
-    Path | None,
-    typer.Option("--bars", help="Play this file: ts_open_ns, open, high, low, close, volume."),
+    list[Path] | None,
+    typer.Option(
+        "--bars", help="Play this file: ts_open_ns, open, high, low, close, volume. Repeatable."
+    ),
+]
+Instruments = Annotated[
+    list[str] | None,
+    typer.Option("--instrument", help="One a file, in their order; live as BTC/USDT. Repeatable."),
 ]
 
 
@@ -32,7 +41,8 @@ def run(
     file: Annotated[Path, typer.Argument(help="A Python file with one strategy: ./mine.py.")],
     trades: Trades = None,
     bars: Bars = None,
-    instrument: Annotated[str, typer.Option("--instrument", help="Of the file.")] = "",
+    instrument: Instruments = None,
+    live: Live = "",
     synthetic: Annotated[
         int, typer.Option("--synthetic", help="Without a file: generated prices of this seed.")
     ] = 1,
@@ -42,20 +52,19 @@ def run(
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="Of the strategy, name=value.")
     ] = None,
-    interval: Annotated[str, typer.Option("--interval", help="Length of a bar.")] = "1m",
-    quantity: Annotated[str, typer.Option("--quantity", help="Held on either side.")] = "1",
-    cash: Annotated[str, typer.Option("--cash", help="At the start.")] = "1000000",
-    fee_taker: Annotated[str, typer.Option("--fee-taker", help="Share of each fill.")] = "0.001",
-    slippage: Annotated[
-        str, typer.Option("--slippage", help="none, or model: spread and participation.")
-    ] = "none",
+    interval: Interval = "1m",
+    quantity: Quantity = "1",
+    cash: Cash = "1000000",
+    fee_taker: FeeTaker = "0.001",
+    slippage: Slippage = "none",
     as_json: AsJson = False,
 ) -> None:
     """Play a strategy file on paper: real Kafka, every service its own process, no package.
 
     The same file, options and data as in `tapeline backtest --strategy` make the same decisions;
-    `tapeline parity` compares the two. The run keeps the file, and its digest is in the name that
-    the configuration gives it, so that a replay knows which code ran.
+    `tapeline parity` compares the two. With --live it follows an exchange until Ctrl-C. The run
+    keeps the file, and its digest is in the name that the configuration gives it, so that a replay
+    knows which code ran.
     """
     from tapeline.cli import summary
     from tapeline.cli.demo import run_demo
@@ -71,9 +80,10 @@ def run(
         cash=cash,
         fee_taker=fee_taker,
         has_slippage=slippage == "model",
-        instrument=instrument,
-        trades=trades,
-        bars=bars,
+        instruments=tuple(instrument or ()),
+        trades=tuple(trades or ()),
+        bars=tuple(bars or ()),
+        live=live,
         seed=synthetic,
         seconds=seconds,
     )
