@@ -14,6 +14,7 @@ from tapeline.cli.sources import BadSource
 from tapeline.cli.strategy_source import Wanted, prepared_strategy, slice_of, stem_of
 from tapeline.contracts.config import Account, Instrument, Mandate, TradingGroup
 from tapeline.contracts.orders import Mode
+from tapeline.market_data.feeds.ccxt_feed import instrument_id_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-add-a-trigger.md"
 
@@ -80,6 +81,7 @@ def test_an_exchange_is_followed_in_real_time_on_paper(tmp_path: Path, strategy:
     assert options == {"exchange": "binance", "symbols": "BTC/USDT,SOL/USDT"}
     names = [instrument.instrument_id for instrument in configuration.of(Instrument)]
     assert names == ["BTCUSDT.BINANCE", "SOLUSDT.BINANCE"]
+    assert names == [instrument_id_of(symbol, "binance") for symbol in wanted.instruments]
     (account,) = configuration.of(Account)
     assert (account.venue, account.mode) == ("BINANCE", Mode.PAPER)
     two = prepared_strategy(tmp_path, Wanted(path=strategy, live="kraken"))[1].of(Instrument)
@@ -89,7 +91,7 @@ def test_an_exchange_is_followed_in_real_time_on_paper(tmp_path: Path, strategy:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"live": "binance", "instruments": ("BTCUSDT",)}, "no symbol of an exchange"),
+        ({"live": "binance", "instruments": ("BTCUSDT",)}, "no spot symbol of an exchange"),
         ({"instruments": ("A.X", "B.Y")}, "an account has one venue"),
         ({"instruments": ("A.X", "A.X")}, "named twice"),
         ({"live": "binance", "trades": (Path(__file__),)}, "Several sources"),

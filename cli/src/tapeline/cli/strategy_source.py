@@ -19,7 +19,6 @@ from tapeline.cli.sources import (
     feed_options,
     prepared,
 )
-from tapeline.market_data.feeds.ccxt_feed import instrument_id_of
 
 PRESET = PRESETS / "strategy.toml"
 SYNTHETIC_INSTRUMENT = "SYNA.SIM"
@@ -178,11 +177,11 @@ def _data(wanted: Wanted, folder: Path) -> Data:
 
 def _live_id(symbol: str, exchange: str) -> str:
     """As the feed names it: BTC/USDT of binance is BTCUSDT.BINANCE."""
-    if "/" not in symbol:
+    if "/" not in symbol or ":" in symbol:
         raise BadSource(
-            f"--instrument {symbol} is no symbol of an exchange.", "Write it as BTC/USDT."
+            f"--instrument {symbol} is no spot symbol of an exchange.", "Write it as BTC/USDT."
         )
-    return instrument_id_of(symbol, exchange)
+    return f"{symbol.replace('/', '')}.{exchange.upper()}"
 
 
 def _venue(instruments: Sequence[str]) -> str:
