@@ -199,6 +199,12 @@ def filled(state: ExecutionState, fill: Fill) -> ExecutionState:
     return replace(state, ended={**state.ended, fill.client_order_id: order})
 
 
+def is_quiet(state: ExecutionState, now_ns: int) -> bool:
+    """Whether a timer makes nothing be said: housekeeping, which it is for, is silent."""
+    due_ns = state.paper.due_ns
+    return not state.doubts and not state.parents and (due_ns is None or due_ns > now_ns)
+
+
 def housekept(state: ExecutionState, now_ns: int) -> ExecutionState:
     """After a timer: what is past its time is forgotten."""
     if state.housekeeping_ns is None or state.housekeeping_ns > now_ns:

@@ -154,6 +154,8 @@ class ExecutionCore:
         # Most inputs are ticks that concern no order: they must cost next to nothing.
         if isinstance(record, TICKS) and record.instrument_id not in state.paper.by_instrument:
             return ()
+        if isinstance(record, TimerFired) and bookkeeping.is_quiet(state, record.ts_event_ns):
+            return ()
         if isinstance(record, LocalTrip):
             return self._on_trip(state, event, record)
         return self.talk(state, event).outputs

@@ -127,9 +127,9 @@ def fill(state: RiskState, record: Fill, now_ns: int) -> None:
     elif open_order is not None:
         filled = fixed(open_order.filled + record.quantity)
         left = max(open_order.remaining - record.quantity, ZERO)
-        reserves = _shrunk(
-            state, account, record.approval_id, replace(open_order, filled=filled), left
-        )
+        opening = min(open_order.opening, left)
+        after = replace(open_order, filled=filled, remaining=left, opening=opening)
+        reserves = _shrunk(state, account, record.approval_id, after)
     state.accounts[record.account_id] = replace(
         account,
         ledger=ledger,
@@ -149,13 +149,19 @@ def end(state: RiskState, record: OrderUpdate, now_ns: int) -> None:
         return
     announced = record.protective_filled_quantity or ZERO
     protective_left = max(fixed(announced - open_order.protective_filled), ZERO)
-    open_order = replace(open_order, has_ended=True, protective_left=protective_left)
     outstanding = max(record.filled_quantity - open_order.filled, ZERO)
     left = min(open_order.remaining, fixed(outstanding))
+    after = replace(
+        open_order,
+        has_ended=True,
+        protective_left=protective_left,
+        remaining=left,
+        opening=min(open_order.opening, left),
+    )
     state.accounts[record.account_id] = replace(
         account,
         open_order_count=account.open_order_count - 1,
-        reserves=_shrunk(state, account, record.approval_id, open_order, left),
+        reserves=_shrunk(state, account, record.approval_id, after),
         is_changed=True,
         due_ns=_due_ns(account, now_ns, SNAPSHOT_GAP_NS),
     )
@@ -216,19 +222,13 @@ def _corrected(state: RiskState, account: AccountState, record: PositionCorrecti
 
 
 def _shrunk(
-    state: RiskState,
-    account: AccountState,
-    approval_id: str,
-    open_order: OpenOrder,
-    left: Decimal,
+    state: RiskState, account: AccountState, approval_id: str, after: OpenOrder
 ) -> dict[str, dict[str, Reserve]]:
-    """What is reserved once an open order has only `left` to go; closing parts are used up
-    first."""
+    """What is reserved once an open order has less to go; closing parts are used up first."""
     before = state.open_orders[approval_id]
-    opening = min(open_order.opening, left)
-    freed = (left - before.remaining, opening - before.opening)
-    _keep(state, approval_id, replace(open_order, remaining=left, opening=opening))
-    return _reserves(state, account, open_order, freed) if any(freed) else account.reserves
+    freed = (after.remaining - before.remaining, after.opening - before.opening)
+    _keep(state, approval_id, after)
+    return _reserves(state, account, after, freed) if any(freed) else account.reserves
 
 
 def _keep(state: RiskState, approval_id: str, open_order: OpenOrder) -> None:

@@ -98,7 +98,7 @@ class Meeting:
             if liquidity_side is LiquiditySide.TAKER and not is_book:
                 taken = self.taken.get((order.side, 0), ZERO) + quantity
                 paid = impacted(order, offer, taken, self._venue, self._instrument.tick_size)
-                offer = replace(offer, price=paid)
+                offer = offer if paid is offer.price else replace(offer, price=paid)
             if _may_trade(order, offer.price, self._instrument):
                 yield offer, quantity, liquidity_side
                 wanted -= quantity

@@ -155,13 +155,15 @@ class PaperVenue:
         elif command.kind is CommandKind.SUBMIT and order_id not in state.orders:
             held = self._held(state, command)
             state = missing.with_told(state, missing.for_order(state, held.order))
-            ids = state.by_instrument.get(held.order.instrument_id, ())
-            state = replace(
+            name = held.order.instrument_id
+            ids = (*state.by_instrument.get(name, ()), order_id)
+            return replace(
                 state,
                 sequence=held.sequence,
-                by_instrument={**state.by_instrument, held.order.instrument_id: (*ids, order_id)},
+                by_instrument={**state.by_instrument, name: ids},
+                orders={**state.orders, order_id: held},
+                due_ns=arrival.earliest(state.due_ns, due_ns, held.expires_ns),
             )
-            due_ns = arrival.earliest(due_ns, held.expires_ns)
         else:
             return state
         return replace(

@@ -102,7 +102,7 @@ def reported(state: PaperState, report: VenueReport) -> PaperState:
         return replace(state, orders={**state.orders, report.client_order_id: held})
     if report.kind is ReportKind.FILLED:
         return _filled(state, held, report)
-    return _without(state, held) if report.kind in _ENDS else state
+    return _without(state, held, state.accounts) if report.kind in _ENDS else state
 
 
 def _amended(state: PaperState, held: PaperOrder, notice: ReportNotice) -> PaperState:
@@ -144,13 +144,14 @@ def _filled(state: PaperState, held: PaperOrder, report: VenueReport) -> PaperSt
     filled_quantity = fixed(held.filled_quantity + report.quantity)
     assert filled_quantity <= order.quantity, "the venue filled more than was ordered"
     account = _booked(state, order, report)
-    state = replace(state, accounts={**state.accounts, order.account_id: account})
+    accounts = {**state.accounts, order.account_id: account}
     state = accruals.begun(state, account, order.instrument_id, report.ts_event_ns)
     state = liquidity.taken(state, order, report)
-    held = replace(held, filled_quantity=filled_quantity, fill_count=held.fill_count + 1)
     if filled_quantity == order.quantity:
-        return _without(state, held)
-    return replace(state, orders={**state.orders, order.client_order_id: held})
+        return _without(state, held, accounts)
+    held = replace(held, filled_quantity=filled_quantity, fill_count=held.fill_count + 1)
+    orders = {**state.orders, order.client_order_id: held}
+    return replace(state, accounts=accounts, orders=orders)
 
 
 def _booked(state: PaperState, order: Order, report: VenueReport) -> PaperAccount:
@@ -191,7 +192,8 @@ def paid(state: PaperState, record: FundingPayment | CashAdjustment) -> PaperSta
     return replace(state, accounts={**state.accounts, record.account_id: account})
 
 
-def _without(state: PaperState, held: PaperOrder) -> PaperState:
+def _without(state: PaperState, held: PaperOrder, accounts: dict[str, PaperAccount]) -> PaperState:
+    """Without an order that has ended."""
     order = held.order
     orders = dict(state.orders)
     del orders[order.client_order_id]
@@ -203,7 +205,7 @@ def _without(state: PaperState, held: PaperOrder) -> PaperState:
     )
     if left:
         by_instrument[order.instrument_id] = left
-    return replace(state, orders=orders, by_instrument=by_instrument)
+    return replace(state, accounts=accounts, orders=orders, by_instrument=by_instrument)
 
 
 def configured(state: PaperState, record: Account | Instrument | Venue) -> PaperState:
