@@ -45,7 +45,14 @@ class AdverseVenue:
         self._post("/test/bust", {"trade_id": trade_id})
 
     def ledger(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.address}/test/ledger", timeout=20) as answer:
+        return self._read("/test/ledger")
+
+    def posted_since(self, since_ns: int) -> dict[str, int]:
+        """Orders that came later than that, and when, nanoseconds UTC."""
+        return self._read(f"/test/posted?since_ns={since_ns}")
+
+    def _read(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(self.address + path, timeout=20) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 

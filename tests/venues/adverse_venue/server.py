@@ -323,6 +323,16 @@ class Server:
         self._pump()
         return self._said({})
 
+    async def posted(self, request: web.Request) -> web.Response:
+        since_ns = int(request.query["since_ns"])
+        recent: dict[str, int] = {}
+        # The newest are at the end; one that was sent twice stands at its first place.
+        for name in reversed(self.posted_ns):
+            if self.posted_ns[name] <= since_ns:
+                break
+            recent[name] = self.posted_ns[name]
+        return self._said(recent)
+
     async def ledger(self, request: web.Request) -> web.Response:
         exchange = self.exchange
         return self._said(
@@ -374,6 +384,7 @@ class Server:
             ("POST", "/test/entry", self.entry),
             ("POST", "/test/bust", self.bust),
             ("GET", "/test/ledger", self.ledger),
+            ("GET", "/test/posted", self.posted),
         ]
         for method, path, handler in routes:
             app.router.add_route(method, path, handler)
