@@ -24,6 +24,7 @@ from tapeline.contracts.risk import Denial, LimitWarning
 from tapeline.execution import admission
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
+from tapeline.risk.state import AccountState
 from tapeline.runtime.bulk import BulkInput
 from tapeline.runtime.codec import digest_body, schema_of
 from tapeline.runtime.core import Context, Input, MoneyCore, Output, TimerFired
@@ -110,6 +111,11 @@ class Desk:
     def position(self) -> Any:
         """Signed quantity held, exact."""
         return self._risk_state.accounts[ACCOUNT].ledger.net_quantity(self._instrument_id)
+
+    @property
+    def account(self) -> AccountState:
+        """The account as risk has it."""
+        return self._risk_state.accounts[ACCOUNT]
 
     def mark(self, mark: MarkPrice, session_ns: int) -> None:
         """Tells risk a price; it says nothing to that."""

@@ -178,6 +178,18 @@ class Market:
         place = index - block.start
         return Tick(index, int(ts_ns[place]), float(price[place]), float(size[place]))
 
+    def last_before(self, ts_ns: int, number: int) -> Tick | None:
+        """The last tick before a time, and before one of some number; None where there is none."""
+        lowest = int(self.first[0])
+        while number > lowest:
+            block = self.ticks.block(number - 1)
+            times = block.columns[TRADE_COLUMNS[0]][: number - block.start]
+            place = block.start + int(np.searchsorted(times, ts_ns, side="left")) - 1
+            if place >= block.start:
+                return self.tick(place) if place >= lowest else None
+            number = block.start
+        return None
+
 
 class BarBuilder:
     """Makes bars of trades, block by block; a bar may reach over many."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tapeline.backtest.engine.market import Market, Tick
-from tapeline.backtest.engine.setup import FEED, Setup
+from tapeline.backtest.engine.setup import FEED, SECOND_NS, Setup
 from tapeline.contracts.market import AggressorSide, Bar, MarkPrice, TickOrigin, Trade
 
 
@@ -34,11 +34,28 @@ class Records:
     def mark(self, bar: int) -> MarkPrice:
         """The last price of a bar."""
         market = self._market
-        ts_ns = market.mark_ns(bar)
+        return self._mark(market.mark_ns(bar), float(market.close[bar]))
+
+    def marks(self, bar: int, count: int) -> list[MarkPrice]:
+        """The last marks up to the end of a bar: of trades those of a second each, of bars their
+        closes; fewer where there are no more."""
+        market = self._market
+        if market.is_bars:
+            return [self.mark(number) for number in range(max(0, bar + 1 - count), bar + 1)]
+        found = [market.tail(bar)]
+        while len(found) < count:
+            second_ns = found[-1].ts_ns // SECOND_NS * SECOND_NS
+            before = market.last_before(second_ns, found[-1].number)
+            if before is None:
+                break
+            found.append(before)
+        return [self._mark(tick.ts_ns, tick.price) for tick in reversed(found)]
+
+    def _mark(self, ts_ns: int, price: float) -> MarkPrice:
         return MarkPrice(
             instrument_id=self._instrument_id,
             feed=FEED,
-            price=float(market.close[bar]),
+            price=price,
             ts_event_ns=ts_ns,
             ts_init_ns=ts_ns,
         )

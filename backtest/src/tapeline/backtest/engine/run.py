@@ -53,10 +53,10 @@ def run_file(
 
 
 def run_market(setup: Setup, market: Market, *, is_scalar: bool = False) -> Outcome:
-    """Runs over columns in memory. Losses that may stop the trading are watched event by event."""
+    """Runs over a market that was loaded."""
     begin_s = monotonic_s()
     watch = strategy.watch_of(setup)
-    kind = ScalarRun if is_scalar or setup.has_stops else FastRun
+    kind = ScalarRun if is_scalar else FastRun
     desk = Desk(setup, market.start_ns - 1, is_short_cut=kind is FastRun)
     with _undisturbed():
         kind(setup, watch, market, desk).run()

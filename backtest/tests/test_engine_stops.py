@@ -1,0 +1,110 @@
+"""Losses that warn and stop: the fast run finds by columns what the scalar sees at every bar."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from engine_samples import MINUTE, SECOND, START, bars, setup
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tapeline.backtest.engine.desk import Desk
+from tapeline.backtest.engine.market import Market, market_of_bars, market_of_trades
+from tapeline.backtest.engine.outcome import Outcome
+from tapeline.backtest.engine.rows import BAR_COLUMNS
+from tapeline.backtest.engine.run import run_market
+from tapeline.backtest.engine.setup import Costs, Setup
+
+D = Decimal
+HOUR = 60 * MINUTE
+DATA = Path(os.environ.get("TAPELINE_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
+LIMITS = st.none() | st.sampled_from([D("0.001"), D("0.01"), D("0.05"), D("0.1"), D("0.3"), D(1)])
+STEPS = st.integers(-60, 60).map(lambda cents: cents / 100)
+GAPS = st.sampled_from([0, 1, SECOND, SECOND, 20 * SECOND, MINUTE - 1, MINUTE, 7 * HOUR])
+PLANS = st.builds(
+    dict,
+    drawdown_max=LIMITS,
+    daily_loss_max=LIMITS,
+    cash=st.sampled_from([D(8), D(20), D(100), D(1000)]),
+    quantity=st.sampled_from([D(1), D("0.3"), D(4)]),
+    interval_ns=st.sampled_from([MINUTE, SECOND]),
+    costs=st.builds(
+        Costs,
+        participation_max=st.sampled_from([D(0), D("0.3")]),
+        latency_ns=st.sampled_from([0, 90 * SECOND]),
+    ),
+)
+
+
+def require_the_same(market: Market, plan: Setup) -> Outcome:
+    fast, scalar = run_market(plan, market), run_market(plan, market, is_scalar=True)
+    assert fast.said == scalar.said
+    assert fast.digest == scalar.digest
+    return fast
+
+
+@given(st.lists(st.tuples(GAPS, STEPS), min_size=4, max_size=150), PLANS)
+@settings(max_examples=150, deadline=None)
+def test_both_ways_stop_alike_over_trades(
+    rows: list[tuple[int, float]], plan: dict[str, Any]
+) -> None:
+    times = START + np.cumsum([gap for gap, _ in rows])
+    price = np.maximum(10 + np.round(np.cumsum([step for _, step in rows]), 2), 0.01)
+    market = market_of_trades(times, price, np.ones(len(rows)), plan["interval_ns"])
+    require_the_same(market, setup(**plan))
+
+
+@given(st.lists(STEPS, min_size=4, max_size=150), st.sampled_from([1, 600]), PLANS)
+@settings(max_examples=60, deadline=None)
+def test_both_ways_stop_alike_over_bars(
+    steps: list[float], stretch: int, plan: dict[str, Any]
+) -> None:
+    closes = np.maximum(10 + np.round(np.cumsum(steps), 2), 0.01)
+    # So that there are long ways between decisions, each step is walked slowly.
+    slow = np.repeat(closes, 1 + stretch // len(closes)).tolist()
+    require_the_same(bars([10.0, *slow[:-1]], slow), setup(**{**plan, "interval_ns": MINUTE}))
+
+
+def test_few_bars_are_stepped_where_nothing_can_happen(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    original = Desk.risk_timer
+    monkeypatch.setattr(
+        Desk, "risk_timer", lambda self, at: (looks.append(at), original(self, at))[1]
+    )
+    closes = [10.0, 11.0, 12.0, 9.0, 8.0, *np.linspace(8, 9, 6000).tolist()]
+    market = bars([10.0, *closes[:-1]], closes)
+    plan = setup(cash=D(1000), drawdown_max=D("0.5"), daily_loss_max=D("0.5"))
+    fast = run_market(plan, market)
+    count = len(looks)
+    assert run_market(plan, market, is_scalar=True).digest == fast.digest
+    assert len(looks) - count == len(closes)
+    assert count < 60
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("drawdown", ["0.002", "0.02", "0.5"])
+def test_real_prices_stop_both_ways_alike(drawdown: str) -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"there is no recorded data at {DATA}")
+    plan = setup(
+        parameters={"fast": "10", "slow": "30"},
+        drawdown_max=D(drawdown),
+        daily_loss_max=D(drawdown) / 2,
+    )
+    part = pl.read_parquet(DATA / "xrp-eth-trades-20191011-20191013.parquet").head(10_000)
+    columns = (part[name].to_numpy() for name in ("ts_event_ns", "price", "size"))
+    trades = market_of_trades(*columns, MINUTE)
+    frame = pl.read_parquet(DATA / "btc-perp-1m-20220101-20220131.parquet").head(6_000)
+    columns = {name: frame[name].to_numpy() for name in BAR_COLUMNS}
+    perpetual = market_of_bars(columns.pop("ts_open_ns"), columns, MINUTE)
+    for market in (trades, perpetual):
+        cash = D(repr(market.last_price * 2))
+        found = require_the_same(market, replace(plan, cash=cash))
+        assert len(found.said.decisions) > 10
