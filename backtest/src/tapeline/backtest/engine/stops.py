@@ -22,8 +22,8 @@ from tapeline.backtest.engine.market import Market
 from tapeline.backtest.engine.records import Records
 from tapeline.backtest.engine.rows import Floats
 from tapeline.backtest.engine.setup import NO_LIMIT, Setup
-from tapeline.risk.breakers import CONFIRMATIONS, NO_BREAKER, QUIET_BELOW, WARNED_FROM
-from tapeline.risk.state import Breaker
+from tapeline.risk.breakers import CONFIRMATIONS, QUIET_BELOW, WARNED_FROM
+from tapeline.risk.state import NO_BREAKER, Breaker
 
 ROUNDING: Final = 1e-9
 """of a loss as a share, far more than floats are wrong by"""
