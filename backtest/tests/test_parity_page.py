@@ -49,6 +49,21 @@ def test_facts_are_plain_and_add_up() -> None:
 
 def test_two_empty_runs_make_a_page_too() -> None:
     a, b = run_of([], CLOSES), run_of([], CLOSES, prefix="b")
+    page = page_of(parity(a, b), a, b)
+    assert "Neither run placed an order." in page
+    assert "By group and instrument" not in page
+    # Nothing is drawn that has no data: only the waterfall is.
+    assert page.count('class="chart"') == 1
+    assert '"id":"chart1"' not in page
+
+
+def test_a_run_without_orders_is_told_first() -> None:
+    a, b = run_of([DEAL], CLOSES), run_of([], CLOSES, prefix="b")
+    assert "B has no orders at all" in page_of(parity(a, b), a, b)
+
+
+def test_two_equal_runs_say_so() -> None:
+    a, b = run_of([DEAL], CLOSES), run_of([DEAL], CLOSES, prefix="b")
     assert "same money, order by order" in page_of(parity(a, b), a, b)
 
 

@@ -106,6 +106,8 @@ def sentence(facts: dict[str, Any]) -> str:
     """The finding in words."""
     told = sorted(facts["buckets"].items(), key=lambda item: -abs(item[1]))
     named = [f"{name} {money(value)}" for name, value in told if abs(value) >= CENT]
+    if not sum(facts["orders"].values()):
+        return f"Neither run placed an order{'.' if not named else ': ' + ', '.join(named) + '.'}"
     if not named:
         return "The two runs made the same money, order by order."
     if abs(facts["gap"]) < CENT:
@@ -116,6 +118,9 @@ def sentence(facts: dict[str, Any]) -> str:
 
 def _cautions(facts: dict[str, Any]) -> list[str]:
     found = list(facts["warnings"])
+    bare = [letter.upper() for letter in "ab" if not facts[letter]["orders"]]
+    if len(bare) == 1:
+        found.append(f"{bare[0]} has no orders at all: it may have ended before it began.")
     if abs(facts["not_in_the_tables"]) >= CENT:
         found.append(
             f"The runs report another {money(facts['not_in_the_tables'])} between them that their "
@@ -141,7 +146,7 @@ def waterfall(facts: dict[str, Any]) -> Chart:
         "decreasing": {"marker": {"color": "--down"}},
         "totals": {"marker": {"color": "--muted"}},
     }
-    layout = {"showlegend": False, "margin": {"l": 64, "r": 12, "t": 24, "b": 44}}
+    layout = {"showlegend": False, "margin": {"l": 64, "r": 12, "t": 56, "b": 44}}
     return Chart(title="From A's profit to B's", data=[trace], layout=layout)
 
 
@@ -197,6 +202,8 @@ def _lines(found: Parity) -> str:
     for row in by_line(found):
         names = _text(row["group_id"] or "\u2014") + _text(row["instrument_id"] or "\u2014")
         rows.append(names + "".join(_cell(row[name]) for name in ("gap", *BUCKETS)))
+    if not rows:
+        return ""
     head = ["group", "instrument", "gap", *BUCKETS]
     return f"<h2>By group and instrument</h2>{table(head, rows, numbers_from=2)}"
 

@@ -24,6 +24,7 @@ def document(title: str, parts: Iterable[str], charts: Sequence[Chart]) -> str:
     drawn = [
         {"id": f"chart{at}", "data": chart.data, "layout": chart.layout, "height": chart.height}
         for at, chart in enumerate(charts)
+        if chart.data
     ]
     # Inside a script only this would end it.
     data = json.dumps(drawn, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
@@ -100,14 +101,16 @@ def table(head: Sequence[str], rows: Iterable[str], *, numbers_from: int = 1) ->
 
 
 def chart_places(charts: Sequence[Chart]) -> list[str]:
-    """Where the charts of a document are drawn, each with its title and notes."""
+    """Where the charts of a document are drawn, each with its title and notes.
+
+    One without data has only its notes: empty axes would look like a finding.
+    """
     found = []
     for at, chart in enumerate(charts):
         notes = "".join(f'<p class="note">{escape(note)}</p>' for note in chart.notes)
-        found.append(
-            f"<h2>{escape(chart.title)}</h2>"
-            f'<div class="chart" id="chart{at}" style="min-height:{chart.height}px"></div>{notes}'
-        )
+        place = f'<div class="chart" id="chart{at}" style="min-height:{chart.height}px"></div>'
+        drawn = place if chart.data else ""
+        found.append(f"<h2>{escape(chart.title)}</h2>{drawn}{notes}")
     return found
 
 

@@ -20,6 +20,7 @@ function layoutOf(chart) {
     font: { color: colour("--ink"), size: 12, family: getComputedStyle(document.body).fontFamily },
     margin: { l: isNarrow.matches ? 44 : 64, r: 12, t: 8, b: 36 },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--ink") },
     dragmode: isNarrow.matches ? false : "zoom",
     hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--edge"), font: { color: colour("--ink") } },
   };
