@@ -91,6 +91,30 @@ def test_bars_come_page_by_page_and_whole(tmp_path: Path) -> None:
     assert not path.with_name("bars.parquet.pages").exists()
 
 
+HOUR_MS = 60 * MINUTE_MS
+
+
+def test_hours_without_a_trade_do_not_end_the_download(tmp_path: Path) -> None:
+    late = [(9, START_MS + 5 * HOUR_MS, 7.0, 1.0, True)]
+    history = History(trades=[*trades(10), *late])
+    path = tmp_path / "trades.parquet"
+    assert downloaded(history, path, "trades", until_ms=START_MS + 8 * HOUR_MS) == 11
+    assert pl.read_parquet(path)["price"].to_list()[-1] == 7.0
+
+
+@pytest.mark.parametrize("what", ["1m", "trades"])
+def test_an_empty_page_is_asked_for_again_before_it_is_believed(tmp_path: Path, what: str) -> None:
+    history = History(bars=bars(1500), trades=trades(1500), faults=["ok", "empty"])
+    until_ms = START_MS + (1500 * MINUTE_MS if what == "1m" else 1500)
+    assert downloaded(history, tmp_path / "file.parquet", what, until_ms=until_ms) == 1500
+
+
+def test_days_without_a_bar_do_not_end_the_download(tmp_path: Path) -> None:
+    late = (START_MS + 3 * 24 * HOUR_MS, 7.0, 7.0, 7.0, 7.0, 1.0)
+    path, history = tmp_path / "bars.parquet", History(bars=[*bars(10), late])
+    assert downloaded(history, path, until_ms=START_MS + 4 * 24 * HOUR_MS) == 11
+
+
 def test_what_is_at_or_behind_the_end_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "bars.parquet"
     assert downloaded(History(bars=bars(20)), path, until_ms=START_MS + 5 * MINUTE_MS) == 5
@@ -123,17 +147,18 @@ class Killed(Exception):
 def test_what_was_stopped_goes_on_where_it_was(tmp_path: Path, what: str) -> None:
     history = History(bars=bars(2500), trades=trades(2500, 3))
     path = tmp_path / "file.parquet"
+    until_ms = START_MS + (2500 * MINUTE_MS if what == "1m" else 834)
 
     def kill(rows: int, _ms: int) -> None:
         if rows >= 1900:
             raise Killed
 
     with pytest.raises(Killed):
-        downloaded(history, path, what, on_page=kill)
+        downloaded(history, path, what, until_ms=until_ms, on_page=kill)
     assert not path.exists()
     (path.with_name("file.parquet.pages") / "0.part").write_bytes(b"half")
     asked = len(history.requests)
-    assert downloaded(history, path, what) == 2500
+    assert downloaded(history, path, what, until_ms=until_ms) == 2500
     assert len(history.requests) - asked <= 3, "pages that were there are not asked again"
     column = pl.read_parquet(path)["ts_open_ns" if what == "1m" else "trade_id"]
     assert column.n_unique() == 2500

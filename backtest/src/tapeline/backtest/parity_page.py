@@ -120,7 +120,9 @@ def _cautions(facts: dict[str, Any]) -> list[str]:
     found = list(facts["warnings"])
     bare = [letter.upper() for letter in "ab" if not facts[letter]["orders"]]
     if len(bare) == 1:
-        found.append(f"{bare[0]} has no orders at all: it may have ended before it began.")
+        found.append(
+            f"{bare[0]} has no orders at all, so every order of the other is missing in it."
+        )
     if abs(facts["not_in_the_tables"]) >= CENT:
         found.append(
             f"The runs report another {money(facts['not_in_the_tables'])} between them that their "

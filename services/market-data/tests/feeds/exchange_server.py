@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import binance_rest
 from aiohttp import WSMsgType, web
 
 
@@ -44,7 +45,7 @@ class Exchange:
     async def start(self) -> web.AppRunner:
         """Listens on a free port; the caller cleans the runner up."""
         app = web.Application()
-        app.router.add_get("/api/v3/exchangeInfo", self._info)
+        app.router.add_get("/api/v3/exchangeInfo", binance_rest.info)
         app.router.add_get("/api/v3/trades", self._trades)
         app.router.add_get("/api/v3/depth", self._depth)
         app.router.add_get("/ws/{stream}", self._stream)
@@ -56,36 +57,13 @@ class Exchange:
         self.url = f"127.0.0.1:{port}"
         return runner
 
-    async def _info(self, _request: web.Request) -> web.Response:
-        symbol = {
-            "symbol": "XRPETH",
-            "status": "TRADING",
-            "baseAsset": "XRP",
-            "quoteAsset": "ETH",
-            "baseAssetPrecision": 8,
-            "quotePrecision": 8,
-            "isSpotTradingAllowed": True,
-            "permissions": ["SPOT"],
-            "filters": [],
-            "orderTypes": ["LIMIT"],
-        }
-        return web.json_response({"timezone": "UTC", "rateLimits": [], "symbols": [symbol]})
-
     async def _trades(self, request: web.Request) -> web.Response:
         async with self._changed:
             self.requests.append(str(request.rel_url))
             self._changed.notify_all()
         fault = self.rest_faults.pop(0) if self.rest_faults else "ok"
         page = list(self.trades[max(0, self.published - 1000) : self.published])
-        if fault in ("429", "418"):
-            return web.Response(status=int(fault), headers={"Retry-After": "7"}, text="{}")
-        if fault == "500":
-            return web.Response(status=500, text="oops")
-        if fault == "html":
-            return web.Response(text="<html>maintenance</html>", content_type="text/html")
-        if fault == "half":
-            return web.Response(text=json.dumps(page)[:-20], content_type="application/json")
-        return web.json_response(page)
+        return await binance_rest.answer(page, fault)
 
     async def _depth(self, _request: web.Request) -> web.Response:
         bid, ask = self.books.pop(0) if len(self.books) > 1 else self.books[0]

@@ -6,7 +6,10 @@
 Asked page by page; ccxt's own rate limiter is on, and an answer 429 or 418 is heeded for as long as
 the exchange says. Pages are kept as they come, each under the time from which the next is asked; so
 a download that was stopped goes on there. The file itself comes at the end, whole. Its metadata say
-where it is from. A minute without trades has no bar; a bar that is not over yet is left out.
+where it is from. A minute without trades has no bar; a bar that is not over yet is left out. A page
+without rows is asked for once more: an exchange that is overloaded may answer with nothing. If it
+stays empty, the next one is asked from a page of bars, or an hour of trades, later: exchanges
+answer for a stretch of time alone (Binance for an hour), and more may lie behind it.
 
 Errors:
     NothingFound        the exchange has nothing of that time
@@ -39,6 +42,8 @@ from tapeline.runtime.exits import UNAVAILABLE, USAGE, Failure
 
 MILLISECOND_NS: Final = 1_000_000
 PAGE: Final = 1000
+STRETCH_MS: Final = 3_600_000
+"""for which Binance answers a question about trades"""
 ATTEMPTS_MAX: Final = 8
 BACK_OFF_S: Final = 0.5
 RETRY_AFTER_MAX_S: Final = 3600.0
@@ -213,7 +218,7 @@ class Download:
             rows, next_ms = await self._trades(since_ms)
         else:
             rows, next_ms = await self._bars(since_ms)
-        if not rows and next_ms <= since_ms + 1:
+        if not rows and next_ms <= since_ms:
             return False
         kept = [row for row in rows if row[0] < self._wanted.end_ns]
         pages.add(kept, min(next_ms, end_ms))
@@ -222,7 +227,7 @@ class Download:
     async def _bars(self, since_ms: int) -> tuple[Rows, int]:
         symbol, interval = self._wanted.symbol, self._wanted.what
         length_ms = int(self._exchange.parse_timeframe(interval) * 1000)
-        found = await self._asked(
+        found = await self._listed(
             lambda: self._exchange.fetch_ohlcv(symbol, interval, since_ms, PAGE)
         )
         now_ms = clock.wall_ns() // MILLISECOND_NS
@@ -233,18 +238,20 @@ class Download:
         ]
         rows.sort(key=lambda row: row[0])
         if not rows:
-            return rows, since_ms
+            return rows, _behind(since_ms, PAGE * length_ms)
         return rows, int(rows[-1][0]) // MILLISECOND_NS + length_ms
 
     async def _trades(self, since_ms: int) -> tuple[Rows, int]:
         """Those of the page's last millisecond are left to the next page, which has all of them."""
-        found = await self._asked(
+        found = await self._listed(
             lambda: self._exchange.fetch_trades(self._wanted.symbol, since_ms, PAGE)
         )
         since_ns = since_ms * MILLISECOND_NS
         trades = [trade_of(item, self._wanted.instrument_id) for item in found]
         trades = sorted((one for one in trades if one.ts_event_ns >= since_ns), key=_order)
-        last_ms = trades[-1].ts_event_ns // MILLISECOND_NS if trades else since_ms
+        if not trades:
+            return [], _behind(since_ms, STRETCH_MS)
+        last_ms = trades[-1].ts_event_ns // MILLISECOND_NS
         is_one_moment = last_ms == since_ms
         if is_one_moment and len(trades) >= PAGE:
             raise TooManyAtOnce(
@@ -258,6 +265,10 @@ class Download:
             if is_one_moment or trade.ts_event_ns < last_ms * MILLISECOND_NS
         ]
         return rows, since_ms + 1 if is_one_moment else last_ms
+
+    async def _listed(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """A page; an empty one is asked for once more."""
+        return await self._asked(ask) or await self._asked(ask)
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """An answer, after growing pauses where there is none; raises ExchangeSilent."""
@@ -294,6 +305,12 @@ class Download:
             return min(float(told), RETRY_AFTER_MAX_S)
         except ValueError:
             return 0.0
+
+
+def _behind(since_ms: int, stretch_ms: int) -> int:
+    """Where to go on behind a stretch without rows; where that is in the future, nowhere."""
+    behind_ms = since_ms + stretch_ms
+    return behind_ms if behind_ms <= clock.wall_ns() // MILLISECOND_NS else since_ms
 
 
 def _order(trade: RawTrade) -> tuple[int, int]:
