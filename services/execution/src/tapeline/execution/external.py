@@ -273,7 +273,8 @@ def _tell_drift(
 ) -> None:
     name = venue_truth.drift_id(talk.context.run_id, record.account_id, difference)
     drift = Drift(drift_id=name, difference=difference)
-    figures = f"we have {difference.ours:f}, {record.venue} has {difference.theirs:f}"
+    ours, theirs = difference.ours.normalize(), difference.theirs.normalize()
+    figures = f"we have {ours:f}, {record.venue} has {theirs:f}"
     reason = f"{difference.subject}: {figures}" if is_open else f"{difference.subject}: agreed"
     _say_drift(talk, (record.account_id, record.venue), drift, is_open=is_open, reason=reason)
     if is_open:

@@ -84,8 +84,8 @@ def _book(
     if leaves < 0:
         talk.incident(
             Oddity.OVERFILL,
-            f"{report.venue} filled {-leaves} of {report.client_order_id} more than was ordered; "
-            "the fill is booked.",
+            f"{report.venue} filled {-leaves.normalize():f} of {report.client_order_id} more than "
+            "was ordered; the fill is booked.",
             "critical",
         )
     fill = fill_of(order, report, max(leaves, ZERO), talk)
