@@ -50,7 +50,7 @@ def of_ticks(rows: list[tuple[int, float, float]]) -> Market:
     return market_of_trades(times, prices, sizes, MINUTE)
 
 
-MARKETS = TICKS.map(of_ticks) | BARS.map(lambda rows: bars(*map(list, zip(*rows, strict=True))))  # type: ignore[arg-type]
+MARKETS = TICKS.map(of_ticks) | BARS.map(lambda rows: bars(*map(list, zip(*rows, strict=True))))
 
 
 @st.composite

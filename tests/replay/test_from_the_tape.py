@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
+from random import Random
 from typing import Any
 
 import pytest
 from proving.playing import END, START, Finished
 
+from tapeline.backtest.paced.chain import Chain
 from tapeline.backtest.paced.feed_slices import FeedSlices, settings_of
 from tapeline.backtest.paced.run import AnswersUnknown
 from tapeline.backtest.paced.setup import MarketSlice
@@ -17,6 +23,7 @@ from tapeline.cli.backtests import Asked, played_run
 from tapeline.cli.home import VARIABLE
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+LIMIT_S = 240
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +41,42 @@ def test_without_changes_it_says_what_the_run_said_to_the_byte(undisturbed: Fini
     again = played(undisturbed, run_id=undisturbed.run.run_id)
     assert again.digests == dict(sorted(undisturbed.digests.items()))
     assert again.tables.description.warnings == ()
+
+
+@pytest.mark.parametrize("seed", ["1", "20202"])
+def test_the_command_says_the_same_from_the_tape_under_any_hash_seed(
+    undisturbed: Finished, seed: str
+) -> None:
+    run = undisturbed.run
+    command = ("backtest", "--run", run.name, "--run-id", run.run_id, "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "tapeline.cli", *command],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["digests"] == dict(sorted(undisturbed.digests.items()))
+
+
+def test_states_that_went_through_snapshots_say_the_same_from_the_tape(
+    undisturbed: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, step, taken = Random(20140402), Chain.step, []
+
+    async def through_a_snapshot(chain: Chain, part: MarketSlice) -> None:
+        for shard in (shard for shards in chain._shards.values() for shard in shards):
+            if generator.random() < 0.2:
+                shard.state = shard.core.load(shard.core.dump(shard.state))
+                taken.append((part.number, shard.context.instance))
+        await step(chain, part)
+
+    monkeypatch.setattr(Chain, "step", through_a_snapshot)
+    again = played(undisturbed, run_id=undisturbed.run.run_id)
+    assert len(taken) > 20
+    assert again.digests == dict(sorted(undisturbed.digests.items()))
 
 
 def test_the_tape_gives_the_slices_that_the_feed_cut(undisturbed: Finished) -> None:

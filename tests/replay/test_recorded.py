@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from random import Random
 from typing import Any, cast
 
 import pytest
@@ -32,6 +33,8 @@ LIMIT_S = 240
 NTH = 7
 CENT = Decimal("0.01")
 HASH_SEEDS = ("1", "20202")
+SNAPSHOT_SEEDS = (20140401, 7)
+SNAPSHOT_SHARE = 0.05
 MakeCore = Callable[[Context], MoneyCore[Any]]
 
 
@@ -92,6 +95,24 @@ def replayed_with(
     return asyncio.run(replay_run(run.settings, run.run.run_id, run.run.shards, money_cores=cores))
 
 
+class ThroughSnapshots:
+    """A core whose state goes through a snapshot before some of its inputs."""
+
+    def __init__(self, core: MoneyCore[Any], seed: int) -> None:
+        self._core = core
+        self._generator = Random(seed)
+        self.taken = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+    def evolve(self, state: Any, event: Input | Output) -> Any:
+        if isinstance(event, Input) and self._generator.random() < SNAPSHOT_SHARE:
+            state = self._core.load(self._core.dump(state))
+            self.taken += 1
+        return self._core.evolve(state, event)
+
+
 def digest_of(run: Finished) -> str:
     """Of the run, as its replay found it."""
     assert run.replay is not None
@@ -139,6 +160,27 @@ def test_a_changed_state_is_caught_by_its_digest_although_nothing_else_is_said(
 ) -> None:
     difference = difference_of(replayed_with(undisturbed, risk=ForgetfulRisk), "risk/0")
     assert difference.where == "digest of the state"
+
+
+@pytest.mark.parametrize("seed", SNAPSHOT_SEEDS)
+def test_states_that_went_through_snapshots_at_any_record_say_the_same(
+    undisturbed: Finished, seed: int
+) -> None:
+    made: list[ThroughSnapshots] = []
+
+    def restored(core: MakeCore) -> MakeCore:
+        def make(context: Context) -> MoneyCore[Any]:
+            made.append(ThroughSnapshots(core(context), seed + len(made)))
+            return cast("MoneyCore[Any]", made[-1])
+
+        return make
+
+    result = replayed_with(undisturbed, restored(RiskCore), restored(ExecutionCore))
+    assert len(made) == 2 * len(undisturbed.run.shards)
+    assert min(core.taken for core in made) > 20
+    assert result.is_equal
+    assert result.digests() == undisturbed.digests
+    assert sum(part.states_compared for part in result.shards) > 0
 
 
 @pytest.mark.parametrize("seed", HASH_SEEDS)
