@@ -16,7 +16,7 @@ from tape_samples import TICKS, a_log, pull, pull_and_die
 
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.journaled import check_journaled
-from tapeline.backtest.tape.store import Tape, TapeDamaged, TapeHole
+from tapeline.backtest.tape.store import Tape, TapeDamaged, TapeForeign, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange
 from tapeline.runtime.codec import encode
@@ -117,6 +117,21 @@ def test_what_a_closed_tape_has_lost_is_named(tmp_path: Path, gone: str) -> None
         max(folder.glob("*.parquet")).unlink()
     with pytest.raises(TapeHole, match=r"ticks-0 ends at offset \d+ instead of \d+"):
         tape.is_closed()
+
+
+def test_a_tape_stays_with_its_run(tmp_path: Path) -> None:
+    mine, other = {"run_id": "r", "started_ns": 1}, {"run_id": "r", "started_ns": 2}
+    tape = Tape(tmp_path / "demo-1")
+    for _ in range(2):
+        tape.belong_to(mine)
+        tape.pull(a_log(), ["ticks"])
+    with pytest.raises(TapeForeign, match="is of another run"):
+        tape.belong_to(other)
+    for text in ("{", None):
+        owner = tape.folder / store.OWNER
+        owner.unlink() if text is None else owner.write_text(text)
+        with pytest.raises(TapeForeign, match="does not say of which run"):
+            tape.belong_to(mine)
 
 
 def test_a_closed_tape_whose_ends_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -229,6 +229,10 @@ def test_runs_are_kept_found_by_name_and_deleted(tmp_path: Path) -> None:
     assert store.get("last").name == "a-2"
     assert store.get("a-1").shards == (0, 1)
     assert store.new_name("a") == "a-3"
+    store.tape_folder("a-1").mkdir(parents=True)
+    store.tape_folder("a-2").mkdir()
     store.delete("a-1")
+    assert not store.tape_folder("a-1").exists()
+    assert store.tape_folder("a-2").is_dir()
     with pytest.raises(RunUnknown, match="The runs are: a-2"):
         store.get("a-1")

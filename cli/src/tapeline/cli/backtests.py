@@ -37,7 +37,7 @@ from tapeline.contracts.config import GroupKind, Instrument, TradingGroup
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import content_id
 
-FOLDER, TAPE = "backtests", "tape"
+FOLDER = "backtests"
 """of a home"""
 CONFIGURATION = "config.toml"
 RECORDED, OFFLINE = "recorded", "offline"
@@ -217,8 +217,10 @@ def feed_settings(configuration: Configuration, asked: Asked) -> Any:
 
 def pulled(name: str, on_pulled: OnPulled) -> tuple[Run, Tape]:
     """A recorded run and its tape, complete and checked; Kafka is asked where it is not yet."""
-    run = RunStore(home()).get(name)
-    tape = Tape(home() / TAPE / run.name)
+    store = RunStore(home())
+    run = store.get(name)
+    tape = Tape(store.tape_folder(run.name))
+    tape.belong_to({"run_id": run.run_id, "started_ns": run.started_ns})
     if not tape.is_closed():
         with desk(run.name) as place:
             pull_run(tape, place.reader, on_pulled)

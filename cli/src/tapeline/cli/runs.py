@@ -18,6 +18,8 @@ from tapeline.runtime.exits import Failure
 
 OPERATOR = "operator"
 """name of the operator's key that every run is made with"""
+TAPE_FOLDER = "tape"
+"""folder of a home that keeps what was pulled of runs' topics, each under its run's name"""
 SWITCH_FOLDER = "switch"
 """folder of a run in which a file pulls the kill switch"""
 STRATEGY_FOLDER = "strategies"
@@ -69,10 +71,15 @@ class RunStore:
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "runs"
+        self._tapes = home / TAPE_FOLDER
 
     def folder(self, name: str) -> Path:
         """Where a run keeps its keys and logs."""
         return self._folder / name
+
+    def tape_folder(self, name: str) -> Path:
+        """Where the tape of a run is kept."""
+        return self._tapes / name
 
     def new_name(self, stem: str) -> str:
         """The first free name: stem-1, stem-2 ..."""
@@ -113,7 +120,8 @@ class RunStore:
         raise RunUnknown(f"There is no run {name or 'at all'}.", f"The runs are: {names}.")
 
     def delete(self, name: str) -> None:
-        """Removes the folder; the topics and rows are the caller's."""
+        """Removes the folder and the tape; the topics and rows are the caller's."""
+        shutil.rmtree(self.tape_folder(name), ignore_errors=True)
         shutil.rmtree(self.folder(name))
 
     @staticmethod

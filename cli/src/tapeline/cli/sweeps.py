@@ -26,6 +26,7 @@ from tapeline.cli.backtests import Asked, BadBacktest, Source
 from tapeline.cli.configuration import KINDS
 from tapeline.cli.home import home
 from tapeline.cli.overrides import with_parameters, with_settings
+from tapeline.cli.runs import TAPE_FOLDER
 
 FOLDER = "sweeps"
 
@@ -133,7 +134,7 @@ def _kept(source: Source, asked: Asked) -> Path:
     what["instruments"], what["kinds"] = sorted(asked.instruments), sorted(KEPT)
     what["partitions"] = source.setup.instrument_partitions
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-    folder = home() / backtests.TAPE / "slices" / digest
+    folder = home() / TAPE_FOLDER / "slices" / digest
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         asyncio.run(keep(source.slices, folder))

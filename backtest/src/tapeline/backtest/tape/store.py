@@ -8,10 +8,12 @@ it is read. A file comes to be under another name and is moved, so it is whole o
 pulls a partition holds its lock, so that two processes do not pull the same twice. What a process
 that was killed left behind is taken away by the next. The tape of a run that has ended is closed:
 where each partition ends is written down, and a file or a folder that is gone later is missed.
+Which run it is of is written down as well: a name may come again when a run has been deleted.
 
 Errors:
     TapeHole        records were deleted before they were pulled, or a file is missing
     TapeDamaged     a file does not hold what it held when it was written
+    TapeForeign     the folder holds the tape of another run
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ SCHEMA: Final[Mapping[str, pl.DataType]] = {
 DIGEST, COUNT, LOCK, PART = "tapeline.digest", "tapeline.count", "lock", ".part"
 ENDS: Final = "ends.json"
 """of a closed tape: topic-partition -> offset behind its last record"""
+OWNER: Final = "run.json"
+"""of a tape: what tells its run from all others"""
 OnPulled = Callable[[int, int], None]
 """Hears (offsets that are on the tape, offsets in all)."""
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -58,6 +62,12 @@ class TapeHole(Failure):
 
 class TapeDamaged(Failure):
     """A file of the tape is not what was written."""
+
+    exit_code = USAGE
+
+
+class TapeForeign(Failure):
+    """The tape is not that of the run."""
 
     exit_code = USAGE
 
@@ -120,12 +130,27 @@ class Tape:
                     position = behind
                     on_pulled(done, total)
 
+    def belong_to(self, run: Mapping[str, str | int]) -> None:
+        """Writes down whose tape it is, or raises TapeForeign where it is another's or nobody's."""
+        try:
+            owner = msgspec.json.decode((self.folder / OWNER).read_bytes())
+        except FileNotFoundError:
+            owner = None if self._folders() else run
+            if owner is run:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._note(OWNER, run)
+        except msgspec.DecodeError:
+            owner = None
+        if owner != run:
+            whose = "does not say of which run it is" if owner is None else "is of another run"
+            raise TapeForeign(
+                f"The tape in {self.folder} {whose}.",
+                "Delete the folder to pull the tape of this run from its topics.",
+            )
+
     def close(self) -> None:
         """Nothing more will be pulled: writes down where each partition ends."""
-        ends = {folder.name: self.end(_place_of(folder)) for folder in self._folders()}
-        part = self.folder / f"{ENDS}{PART}"
-        part.write_bytes(msgspec.json.encode(ends))
-        os.replace(part, self.folder / ENDS)
+        self._note(ENDS, {part.name: self.end(_place_of(part)) for part in self._folders()})
 
     def is_closed(self) -> bool:
         """Whether it is; raises TapeHole where a closed tape has not everything it had."""
@@ -214,6 +239,11 @@ class Tape:
 
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("*-[0-9]*/"))
+
+    def _note(self, name: str, content: Mapping[str, str | int]) -> None:
+        part = self.folder / f"{name}.{os.getpid()}{PART}"
+        part.write_bytes(msgspec.json.encode(content))
+        os.replace(part, self.folder / name)
 
     def _not_whole(self, what: str) -> TapeHole:
         return TapeHole(

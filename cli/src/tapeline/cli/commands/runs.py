@@ -96,7 +96,7 @@ def delete(
     name: Annotated[str, typer.Argument(help="The run to delete.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a run: its topics, audit rows, keys and logs. This cannot be undone."""
+    """Delete a run: its topics, tape, audit rows, keys and logs. This cannot be undone."""
     from tapeline.audit.migrate import delete_run
 
     store = RunStore(home())
