@@ -20,6 +20,7 @@ from tapeline.backtest.tape.download import (
     options_of,
 )
 from tapeline.market_data.feeds.interface import FeedError
+from tapeline.runtime import clock
 
 START_MS = 1_570_752_000_000
 CONFIG = {"options": {"fetchMarkets": {"types": ["spot"]}}, "rateLimit": 1}
@@ -118,6 +119,15 @@ def test_days_without_a_bar_do_not_end_the_download(tmp_path: Path) -> None:
 def test_what_is_at_or_behind_the_end_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "bars.parquet"
     assert downloaded(History(bars=bars(20)), path, until_ms=START_MS + 5 * MINUTE_MS) == 5
+
+
+@pytest.mark.parametrize(("now_ms", "bars_kept"), [(-1, 4), (0, 5), (MINUTE_MS - 1, 5)])
+def test_a_bar_that_is_not_over_yet_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now_ms: int, bars_kept: int
+) -> None:
+    now_ns = (START_MS + 5 * MINUTE_MS + now_ms) * 1_000_000
+    monkeypatch.setattr(clock, "wall_ns", lambda: now_ns)
+    assert downloaded(History(bars=bars(6)), tmp_path / "bars.parquet") == bars_kept
 
 
 @pytest.mark.parametrize("a_ms", [1, 3, 700])

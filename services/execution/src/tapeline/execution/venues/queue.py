@@ -20,13 +20,14 @@ from tapeline.execution.venues.paper_state import PaperOrder, PaperState
 
 def size_reached(state: PaperState, held: PaperOrder, now: Prices, venue: Venue) -> Decimal | None:
     """What a trade at the very price of a resting order leaves for it and those of ours at its
-    price; None: nothing. Under TOUCH a trade whose size is not known leaves all it wants."""
+    price; None: nothing. Under TOUCH a trade whose size is not known leaves all it wants. Not for
+    THROUGH, under which nothing is reached."""
     if now.traded is None or now.traded != held.order.limit_price:
         return None
     if venue.queue_rule is QueueRule.TOUCH:
         return held.leaves_quantity if now.traded_size is None else now.traded_size
     ahead = ahead_of(state, held)
-    if venue.queue_rule is QueueRule.THROUGH or ahead is None or now.traded_size is None:
+    if ahead is None or now.traded_size is None:
         return None
     return max(now.traded_size - ahead, ZERO)
 
