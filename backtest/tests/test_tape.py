@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,29 +144,36 @@ def test_a_closed_tape_whose_ends_cannot_be_read_is_refused(tmp_path: Path) -> N
         tape.is_closed()
 
 
-@pytest.mark.parametrize("how", ["cut", "other", "garbage"])
+@pytest.mark.parametrize("how", ["cut", "other", "turned", "garbage"])
 def test_a_damaged_file_is_named_by_its_offsets(tmp_path: Path, how: str) -> None:
     tape = Tape(tmp_path)
     tape.pull(a_log(), ["ticks"])
     first, second = sorted((tmp_path / "ticks-0").glob("*.parquet"))[:2]
-    content = {"cut": second.read_bytes()[:-20], "other": _other(second), "garbage": b"x" * 99}
+    content = {
+        "cut": second.read_bytes()[:-20],
+        "other": _changed(second, "value", lambda values: [b"other", *values[1:]]),
+        # The same values under each other's offsets.
+        "turned": _changed(second, "offset", lambda offsets: [*reversed(offsets)]),
+        "garbage": b"x" * 99,
+    }
     second.write_bytes(content[how])
     with pytest.raises(TapeDamaged, match="ticks-0, offsets 10 to 19, is damaged"):
         everything(tape)
     assert first.exists()
 
 
-def _other(path: Path) -> bytes:
-    """The file with another value in it, under the same metadata."""
+def _changed(path: Path, column: str, change: Callable[[list[Any]], list[Any]]) -> bytes:
+    """The file with something else in a column, under the same metadata."""
     import io
 
     import polars as pl
 
     table, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
-    values = [b"other", *table["value"].to_list()[1:]]
     kept = {name: metadata[name] for name in (store.DIGEST, store.COUNT)}
     out = io.BytesIO()
-    table.with_columns(pl.Series("value", values)).write_parquet(out, metadata=kept)
+    table.with_columns(pl.Series(column, change(table[column].to_list()))).write_parquet(
+        out, metadata=kept
+    )
     return out.getvalue()
 
 

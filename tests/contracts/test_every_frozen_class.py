@@ -1,0 +1,123 @@
+"""Of every dataclass of the cores, what is made and copied quickly is what the library's own makes.
+
+Field by field and by identity, so that no two fields can change places.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tapeline.contracts.frozen import replace
+
+PACKAGES = (
+    "tapeline.accounting",
+    "tapeline.agents",
+    "tapeline.contracts",
+    "tapeline.execution",
+    "tapeline.market_data",
+    "tapeline.risk",
+    "tapeline.runtime",
+)
+
+
+def modules(name: str) -> Iterator[Any]:
+    package = importlib.import_module(name)
+    yield package
+    for found in pkgutil.walk_packages(package.__path__, f"{name}."):
+        if not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
+
+
+def classes() -> list[type[Any]]:
+    found = {
+        kind
+        for name in PACKAGES
+        for module in modules(name)
+        for kind in vars(module).values()
+        # Not those below one, which may have their own ways.
+        if isinstance(kind, type) and "__dataclass_fields__" in vars(kind)
+        if kind.__module__.startswith("tapeline.")
+    }
+    return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
+
+
+ALL = classes()
+PLAIN = [
+    kind
+    for kind in ALL
+    if not hasattr(kind, "__post_init__") and all(field.init for field in dataclasses.fields(kind))
+]
+"""whose constructors take every field as it is given"""
+STATES = ("ExecutionState", "PaperState", "RiskState", "LiveOrder", "Ledger", "ApprovedOrder")
+
+
+def named(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def values_of(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def fresh(kind: type[Any]) -> dict[str, Any]:
+    return {field.name: object() for field in dataclasses.fields(kind)}
+
+
+def made(kind: type[Any], values: dict[str, Any]) -> Any:
+    """By the constructor that the library gave the class."""
+    record = object.__new__(kind)
+    known = getattr(kind.__init__, "__wrapped__", kind.__init__)
+    known(record, **values)
+    return record
+
+
+def test_the_states_of_the_cores_are_among_them() -> None:
+    assert set(STATES) <= {kind.__name__ for kind in PLAIN}
+    assert len(PLAIN) > 200
+
+
+@pytest.mark.parametrize("kind", PLAIN, ids=named)
+def test_a_copy_has_the_changed_fields_and_of_all_others_the_very_objects(kind: type[Any]) -> None:
+    before = fresh(kind)
+    record = made(kind, before)
+    changes = [{}, fresh(kind), *({name: object()} for name in before)]
+    for change in changes:
+        mine, library = replace(record, **change), dataclasses.replace(record, **change)
+        assert type(mine) is type(library) is kind
+        assert mine is not record
+        for name, value in values_of(library).items():
+            assert getattr(mine, name) is value, name
+    assert values_of(record) == before
+
+
+@pytest.mark.parametrize("kind", PLAIN, ids=named)
+def test_a_constructor_gives_each_field_what_it_is_given(kind: type[Any]) -> None:
+    values = fresh(kind)
+    for _ in range(2):
+        mine = kind(**values)
+        assert type(mine) is kind
+        assert all(getattr(mine, name) is value for name, value in values.items())
+
+
+@pytest.mark.parametrize("kind", PLAIN, ids=named)
+def test_defaults_are_those_of_the_library(kind: type[Any]) -> None:
+    required = {
+        field.name: object()
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    mine, other, library = kind(**required), kind(**required), made(kind, required)
+    for field in dataclasses.fields(kind):
+        one, wanted = getattr(mine, field.name), getattr(library, field.name)
+        assert type(one) is type(wanted), field.name
+        if field.default is not dataclasses.MISSING:
+            assert one is wanted, field.name
+        elif field.default_factory in (dict, list, set):
+            assert one == wanted
+            assert one is not getattr(other, field.name), field.name
