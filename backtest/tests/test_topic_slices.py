@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from memory_log import MemoryLog
 
-from tapeline.backtest.paced.setup import ALL, Choice, MarketSlice
+from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import NothingThere
+from tapeline.backtest.tape.slice_tape import SliceTape, keep
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.backtest.tape.topic_slices import TopicSlices
-from tapeline.contracts.market import AggressorSide, TickOrigin, Trade
+from tapeline.contracts.market import (
+    AggressorSide,
+    FundingRate,
+    MacroReading,
+    TickOrigin,
+    Trade,
+)
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.codec import encode
 
@@ -133,3 +141,62 @@ def test_only_what_was_chosen_is_played(tmp_path: Path) -> None:
 def test_a_time_without_data_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NothingThere):
         sliced(tmp_path, [tick(5), mark(1)], choice=Choice(start_ns=10_000))
+
+
+def test_funding_rates_are_in_the_slice_in_which_they_were_marked(tmp_path: Path) -> None:
+    rates = [
+        FundingRate(
+            instrument_id=name,
+            feed="f",
+            rate=0.001,
+            interval_ns=8,
+            ts_event_ns=ts_ns,
+            ts_init_ns=ts_ns,
+            feed_sequence=ts_ns,
+        )
+        for ts_ns, name in ((7, "A.B"), (110, "A.B"), (120, "C.D"))
+    ]
+    log = MemoryLog()
+    for record in (tick(5), mark(1), tick(120), mark(2), mark(3, is_final=True)):
+        log.add(("ticks", 0), encode(record))
+    for rate in (rates[0], mark(1), *rates[1:], mark(2), mark(3, is_final=True)):
+        log.add(("funding-rates", 0), encode(rate), (("event_id", b"id"),))
+    tape = Tape(tmp_path)
+    tape.pull(log, ["ticks", "funding-rates"])
+
+    async def all_of(choice: Choice) -> list[list[FundingRate | MacroReading]]:
+        slices = TopicSlices(tape, WIDTH_NS, choice)
+        return [[item.record for item in part.funding] async for part in slices]
+
+    assert asyncio.run(all_of(ALL)) == [rates[:1], rates[1:], []]
+    only = Choice(instruments=frozenset({"A.B"}))
+    assert asyncio.run(all_of(only)) == [rates[:1], rates[1:2], []]
+
+
+def test_slices_that_were_kept_as_columns_have_their_funding_rates(tmp_path: Path) -> None:
+    rate = FundingRate(
+        instrument_id="A.B",
+        feed="f",
+        rate=0.001,
+        interval_ns=8,
+        ts_event_ns=7,
+        ts_init_ns=7,
+        feed_sequence=3,
+    )
+    part = MarketSlice(
+        number=1,
+        end_ns=WIDTH_NS,
+        is_final=True,
+        ticks={0: [tick(5)]},
+        macro=[],
+        funding=[MacroInput(rate, "id")],
+    )
+
+    async def there_and_back() -> list[MarketSlice]:
+        async def parts() -> AsyncIterator[MarketSlice]:
+            yield part
+
+        await keep(parts(), tmp_path / "kept")
+        return [one async for one in SliceTape(tmp_path / "kept", WIDTH_NS).played()]
+
+    assert asyncio.run(there_and_back()) == [part]

@@ -63,7 +63,7 @@ class Speaker:
         run_id = session.run.run_id
         signer = self._signer(session)
         plain = {"instrument_id": INSTRUMENT, "side": Side.BUY, "quantity": QUANTITY}
-        away = {"order_type": OrderType.LIMIT, "limit_price": Decimal(1780)}
+        away = {"order_type": OrderType.LIMIT, "limit_price": Decimal(1741)}
         bought, standing, forged = (
             self._decision(session, number, **terms)
             for number, terms in enumerate((plain, {**plain, **away}, plain))

@@ -3,6 +3,7 @@ resumes, a trip by file, orders by hand and a changed limit are heard where they
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -10,9 +11,12 @@ import pytest
 from proving.playing import Finished, Ground, play, replayed
 from proving.speaking import Speaker, speaking_first
 
+from tapeline.backtest.paced.interventions import Word
+from tapeline.backtest.tape.recorded_words import words_of
 from tapeline.cli import backtests
 from tapeline.cli.backtests import Asked, played_run
 from tapeline.cli.home import VARIABLE
+from tapeline.contracts.control import Flatten, SetTradingState
 from tapeline.contracts.risk import DenialCode
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -65,13 +69,29 @@ def test_without_changes_it_says_what_the_run_said_to_the_byte(
     assert {DenialCode.TRADING_HALTED.value, DenialCode.REDUCE_ONLY.value} & codes
 
 
+def heard(run: Finished, kind: type, instance: str, number: int = 0) -> str:
+    """When a shard heard the so-and-so-many-th control record of a kind, as a date and time."""
+    _, tape = backtests.pulled(run.run.name, lambda _done, _total: None)
+    times = [
+        item.heard_ns
+        for item in words_of(tape).interventions
+        if isinstance(item, Word) and item.instance == instance
+        if isinstance(item.event.record, kind)
+    ]
+    return datetime.fromtimestamp((times[number] + 1) / 1e9, UTC).isoformat()
+
+
 def test_under_another_id_only_the_ids_differ(spoken: Finished) -> None:
-    same, other = played(spoken, run_id=spoken.run.run_id), played(spoken)
+    """Up to the flattening, whose orders share a tick in the order of their ids."""
+    more = {"groups": ("trend",), "end": heard(spoken, Flatten, "risk/0")}
+    same, other = played(spoken, run_id=spoken.run.run_id, **more), played(spoken, **more)
     assert other.tables.description.run_id != spoken.run.run_id
     assert other.digests != same.digests
+    assert other.tables["fills"].height > 0
     for name in ("orders", "fills", "equity", "cash"):
         mine, theirs = (run.tables[name].select(pl.exclude(*IDS)) for run in (same, other))
         assert theirs.sort(pl.all()).equals(mine.sort(pl.all())), name
+    assert other.tables.description.warnings == (), "the cancel has found its order"
 
 
 def test_without_the_groups_the_operator_still_acts(spoken: Finished, speaker: Speaker) -> None:
@@ -80,14 +100,16 @@ def test_without_the_groups_the_operator_still_acts(spoken: Finished, speaker: S
     assert set(again.tables["fills"]["group_id"]) == {"trend", "MANUAL"}
 
 
-def test_a_later_part_begins_with_what_was_in_force(spoken: Finished, speaker: Speaker) -> None:
-    """Halted before the part begins, resumed within it; the orders by hand came before it."""
-    again = played(spoken, start="2014-01-30", end="2014-03-20")
+def test_a_later_part_begins_with_what_was_in_force(spoken: Finished) -> None:
+    """Halted before the part begins; the orders by hand came before it."""
+    start = heard(spoken, SetTradingState, "risk/1")
+    again = played(spoken, start=start, groups=("swing",))
     assert by_hand(again) == {}
-    orders = again.tables["orders"].filter(pl.col("group_id") == "swing")
-    first = orders.sort("ts_decided_ns").head(1)
-    assert first["code"].to_list() == [DenialCode.TRADING_HALTED.value]
-    assert orders.filter(pl.col("status") == "FILLED").height > 0
+    until_ns = datetime.fromisoformat(heard(spoken, SetTradingState, "risk/1", 1)).timestamp() * 1e9
+    orders = again.tables["orders"]
+    halted = orders.filter(pl.col("ts_decided_ns") < until_ns)
+    assert set(halted["code"]) <= {DenialCode.TRADING_HALTED.value}
+    assert "FILLED" in set(orders.filter(pl.col("ts_decided_ns") > until_ns)["status"])
 
 
 def test_what_finds_nothing_to_be_done_with_is_told(spoken: Finished) -> None:

@@ -9,12 +9,15 @@ import polars as pl
 import pytest
 from proving.operating import DAY_NS, EXECUTION, FIRST_NS, RISK, at, halt, order, played
 
-from tapeline.backtest.paced.interventions import Pull
+from tapeline.backtest.paced.interventions import Pull, Word
 from tapeline.backtest.paced.run import PacedRun
+from tapeline.contracts import topics
 from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.control import LocalTrip, ScopeKind, SwitchLevel
+from tapeline.contracts.market import BookLevel, BookSnapshot
 from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import DenialCode, TradingState
+from tapeline.runtime.core import Input
 
 FIRST_TICK = "venue.US.participation_max=0"
 """orders fill at their first tick"""
@@ -97,3 +100,26 @@ def test_a_cancel_of_an_order_that_is_not_there_is_told() -> None:
     (warning,) = run.tables.description.warnings
     assert "The CANCEL that MANUAL asked for in account PAPER-1 found nothing to be done" in warning
     assert "gone" in warning
+
+
+def test_a_recorded_book_is_what_an_order_meets() -> None:
+    tick_ns = 1_388_755_800 * 10**9
+    book = BookSnapshot(
+        instrument_id="SP500.US",
+        feed="recorded",
+        feed_sequence=1,
+        bids=(BookLevel(price=1800.0, size=1e9),),
+        asks=(BookLevel(price=1850.0, size=1e9),),
+        ts_event_ns=tick_ns - 10**9,
+        ts_init_ns=tick_ns - 10**9,
+    )
+    event = Input(record=book, topic=topics.BOOKS, partition=0, offset=0)
+    end_ns = FIRST_NS + DAY_NS
+    heard = Word(instance=EXECUTION, heard_ns=end_ns - 1, session_ns=end_ns, event=event)
+    more: dict[str, Any] = {**SHORT, "settings": (FIRST_TICK,)}
+    prices = [
+        played(order(0, Side.BUY), *said, **more).tables["fills"]["price"][0]
+        for said in ((), (heard,))
+    ]
+    assert prices[0] == pytest.approx(1833, rel=0.01)
+    assert prices[1] == 1850.0
