@@ -51,6 +51,7 @@ from tapeline.contracts.orders import (
 )
 from tapeline.contracts.risk import TradingState
 from tapeline.contracts.system import Incident, Watermark
+from tapeline.execution import admission
 from tapeline.execution.admission import Rules
 from tapeline.execution.core import ExecutionCore
 from tapeline.execution.state import ExecutionState
@@ -399,6 +400,7 @@ class Driver:
 
     def take(self, event: Input) -> Sequence[Output]:
         """decide, evolve over the input, evolve over each output as recorded."""
+        led_to = self._led_to(event)
         outputs = self.core.decide(self.state, event)
         self.state = self.core.evolve(self.state, event)
         self.history.append(event)
@@ -407,7 +409,25 @@ class Driver:
             self.state = self.core.evolve(self.state, back)
             self.outputs.append(output)
             self.history.append(back)
+        assert led_to is None or led_to == self.state, "a talk leads to where evolving comes to"
         return outputs
+
+    def _led_to(self, event: Input) -> ExecutionState | None:
+        """The state that the words themselves lead to, where a backtest takes it over; see
+        tapeline.backtest.engine.desk."""
+        record, state = event.record, self.core.load(self.dumped())
+        if isinstance(record, ApprovedOrder):
+            if event.verdict or admission.is_answered(state, record):
+                return None
+            return self.core.talk(state, event).state
+        eats_sizes = any(venue.participation_max for venue in state.venues.values())
+        is_open = isinstance(record, Trade) and record.instrument_id in state.paper.by_instrument
+        if not is_open or eats_sizes:
+            return None
+        after = self.core.talk(state, event).state
+        if record.instrument_id in after.paper.by_instrument:
+            return None
+        return self.core.evolve(after, event)
 
     def beat(self) -> None:
         """Risk's sign of life, now."""
