@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from tapeline.agents.group import Cycle, GroupResult, GroupSetup, TargetWish, ta
 from tapeline.agents.strategy_file import load_strategy_file
 from tapeline.backtest.engine.market import load_trades
 from tapeline.backtest.engine.setup import Setup
-from tapeline.backtest.lookahead.detector import Check, Lookahead, look
+from tapeline.backtest.lookahead.chain import said_over
+from tapeline.backtest.lookahead.detector import Check, Lookahead, _differences, look
 from tapeline.backtest.lookahead.history import History, history_of_file, sliced
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.config import GroupKind, TradingGroup, Trigger
@@ -168,6 +171,21 @@ def test_a_look_into_a_file_is_found_and_named(tmp_path: Path) -> None:
     found = looked_at(tmp_path, peek=FILE.format(path=data))
     assert checks_of(found) == {Check.OUTSIDE}
     assert "future.txt" in found.findings[0].other
+
+
+@pytest.mark.parametrize(("bars_behind_the_cut", "found"), [(0, 1), (1, 0)])
+def test_what_is_said_otherwise_on_the_last_bar_of_a_cut_is_found(
+    bars_behind_the_cut: int, found: int
+) -> None:
+    history = history_of("sma_cross", {"fast": "2", "slow": "5"})
+    part = history.until(60)
+    whole, other = asyncio.run(said_over(history)), asyncio.run(said_over(history))
+    assert _differences(Check.TRUNCATED, whole, other, part, part.times[-1]) == []
+    ts_ns = part.times[-1] + bars_behind_the_cut * MINUTE_NS
+    (key,) = [key for key in other.signals if key[2] == ts_ns]
+    other.signals[key] = replace(other.signals[key], confidence=0.123)
+    differing = _differences(Check.TRUNCATED, whole, other, part, part.times[-1])
+    assert [finding.ts_ns for finding in differing] == [ts_ns] * found
 
 
 class Oracle:

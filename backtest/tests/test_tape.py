@@ -17,6 +17,7 @@ from tape_samples import TICKS, a_log, pull, pull_and_die
 
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.journaled import check_journaled
+from tapeline.backtest.tape.recorded_run import pull_run
 from tapeline.backtest.tape.store import Tape, TapeDamaged, TapeForeign, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange
@@ -265,6 +266,14 @@ def test_a_record_less_in_a_journaled_range_is_named(tmp_path: Path) -> None:
     del log.records[TICKS][9]
     with pytest.raises(TapeHole, match=r"offsets 7 to 19: .* 12 records, the tape has 11 of 12"):
         checked(tmp_path, log)
+
+
+def test_a_run_is_not_pulled_past_its_journal(tmp_path: Path) -> None:
+    log = journaled(a_log(), (0, 7), (7, 20))
+    assert pull_run(Tape(tmp_path / "whole"), log, lambda _done, _all: None) == 2
+    del log.records[TICKS][9]
+    with pytest.raises(TapeHole, match="offsets 7 to 19"):
+        pull_run(Tape(tmp_path / "other"), log, lambda _done, _all: None)
 
 
 def test_a_journal_that_tells_of_more_than_there_is_is_named(tmp_path: Path) -> None:
