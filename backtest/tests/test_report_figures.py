@@ -238,6 +238,14 @@ def test_only_gains_have_no_sortino_ratio_and_no_profit_factor() -> None:
     assert value(analysis, "win_rate") == 1.0
 
 
+def test_a_round_trip_that_came_to_nothing_was_neither_won_nor_lost() -> None:
+    fills = [fill(0, "BUY", 1, 10), fill(1, "SELL", 1, 10), fill(2, "BUY", 1, 10)]
+    analysis = analyse(made(equity_rows([1000.0] * 3), [*fills, fill(3, "SELL", 1, 12)]))
+    assert value(analysis, "win_rate") == 0.5
+    assert value(analysis, "average_win") == 2.0
+    assert reason(analysis, "average_loss") == "no round trip lost"
+
+
 def test_a_few_days_make_no_annual_figure() -> None:
     analysis = analyse(made(equity_rows([1001.0, 999.0])))
     assert reason(analysis, "annual_return").startswith("2 daily returns")
