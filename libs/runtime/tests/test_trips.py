@@ -167,6 +167,22 @@ def test_a_trip_is_over_when_every_shard_has_seen_it_superseded(tmp_path: Path) 
     assert len(watch.open_trips()) == 1
 
 
+def test_a_halt_file_that_a_resume_removes_while_it_is_looked_at_halts_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watch_of(tmp_path)
+    path = write_halt_file(tmp_path, "halt-1", {"scope": "venue:V"})
+    watch.look()
+    (trip,) = watch.open_trips()
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(trip_watch, "halt_files", lambda _folder: [path, tmp_path / "halt-2"])
+        watch.look()
+    # What nobody has read before it was gone may have said anything.
+    assert [one.scope for one in watch.open_trips()] == [trip.scope, ScopeKind.ALL]
+    assert watch.open_trips()[1].origin == "file halt-2"
+
+
 def test_what_was_decided_before_a_trip_does_not_leave_long_after_it(tmp_path: Path) -> None:
     clock = HandClock()
     watch = watch_of(tmp_path, clock=clock)

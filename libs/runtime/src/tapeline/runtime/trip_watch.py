@@ -65,6 +65,7 @@ class TripWatch:
         self._since_s: dict[str, float] = {}
         self._ended: dict[str, None] = {}
         self._released: dict[str, frozenset[str]] = {}
+        self._heard: dict[str, None] = {}
         self._shards = frozenset(shards)
         self._is_kept = True
         self._blind = ""
@@ -149,7 +150,13 @@ class TripWatch:
             return
         try:
             for path in halt_files(self._folder):
-                self.pull(trip_of_file(path, self._clock.wall_ns()))
+                trip = trip_of_file(path, self._clock.wall_ns())
+                # A resume removes files: one that goes while it is read was heard before, or else
+                # it halts everything like any that cannot be understood.
+                if path.name in self._heard and not os.path.lexists(path):
+                    continue
+                self._heard[path.name] = None
+                self.pull(trip)
             self._see("")
         except OSError as error:
             self._see(f"{self._folder} cannot be watched: {error.strerror}")
