@@ -18,6 +18,7 @@ from bench import (
     overload,
     replay,
     resources,
+    sweep,
     throughput,
 )
 from tapeline.runtime.clock import wall_ns
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Any] = {
     "latency": latency,
     "replay": replay,
     "backtest": backtest,
+    "sweep": sweep,
     "audit": audit,
     "resources": resources,
     "data-check": data_check,

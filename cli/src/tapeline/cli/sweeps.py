@@ -18,7 +18,7 @@ from tapeline.backtest.sweep.folds import folds_of
 from tapeline.backtest.sweep.search import METHODS
 from tapeline.backtest.sweep.space import Axis, Choices, number_text, parsed
 from tapeline.backtest.sweep.sweep import OnTrial, Plan, Sweep
-from tapeline.backtest.sweep.trial import OBJECTIVES, Player
+from tapeline.backtest.sweep.trial import OBJECTIVES, TapePlayer
 from tapeline.backtest.tape.slice_tape import KINDS as KEPT
 from tapeline.backtest.tape.slice_tape import keep
 from tapeline.cli import backtests
@@ -87,7 +87,7 @@ def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple
         setup = replace(source.setup, outside=outside)
         changed(source.records, {axis.name: first_of(axis) for axis in axes})
         slices = _kept(source, asked)
-        player = Player(
+        player = TapePlayer(
             setup=setup,
             folder=slices,
             width_ns=source.width_ns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,8 +11,9 @@ from tapeline.backtest.data_check.by_blocks import TradeCheck
 from tapeline.backtest.data_check.check import check_data
 from tapeline.backtest.data_check.findings import DataReport, require_fit
 from tapeline.backtest.data_check.series import Rules
+from tapeline.backtest.engine.kept_market import TickKeeper, keep, new_folder
 from tapeline.backtest.engine.market import BarBuilder, FileTicks, Market, load_bars, load_trades
-from tapeline.backtest.engine.rows import BLOCK_ROWS, TRADE_COLUMNS, ColumnsDigest, RowFile
+from tapeline.backtest.engine.rows import BLOCK_ROWS, TRADE_COLUMNS, Block, ColumnsDigest, RowFile
 from tapeline.runtime.clock import monotonic_s
 
 
@@ -52,6 +53,16 @@ class Source:
         """Its rows, checked; raises MarketUnusable, DataUnfit, UnknownCalendar."""
         return self._bars(interval_ns, care) if self.is_bars else self._trades(interval_ns, care)
 
+    def keep(self, interval_ns: int, care: Care, parent: Path) -> tuple[Path, tuple[str, ...]]:
+        """(folder in `parent` of what `load` gives, for many processes to map; its warnings)."""
+        with new_folder(parent) as part:
+            if self.is_bars:
+                loaded = self._bars(interval_ns, care)
+            else:
+                with TickKeeper(part) as keeper:
+                    loaded = self._trades(interval_ns, care, keeper.add)
+            return keep(loaded.market, part), loaded.warnings
+
     def market(self, interval_ns: int) -> Market:
         """Its rows without a look at their quality; raises MarketUnusable."""
         load = load_bars if self.is_bars else load_trades
@@ -66,7 +77,9 @@ class Source:
         watch.lap("check")
         return Loaded(market, warnings, watch)
 
-    def _trades(self, interval_ns: int, care: Care) -> Loaded:
+    def _trades(
+        self, interval_ns: int, care: Care, on_block: Callable[[Block], None] = lambda _block: None
+    ) -> Loaded:
         """Block by block; what is let go is read again where a tick within a bar is asked for."""
         file = RowFile(self.path, TRADE_COLUMNS, self.columns, block_rows=self.block_rows)
         watch = Stopwatch()
@@ -74,6 +87,7 @@ class Source:
         check = TradeCheck(care.rules(interval_ns))
         for block in file.blocks():
             digest.add(block.columns)
+            on_block(block)
             watch.lap("load")
             check.add(*(block.columns[name] for name in TRADE_COLUMNS))
             watch.lap("check")

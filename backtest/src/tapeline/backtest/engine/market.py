@@ -10,8 +10,9 @@ first tick and its last one. Other ticks are looked up in the file when they are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -177,6 +178,26 @@ class Market:
         ts_ns, price, size = (block.columns[name] for name in TRADE_COLUMNS)
         place = index - block.start
         return Tick(index, int(ts_ns[place]), float(price[place]), float(size[place]))
+
+    def part(self, start_ns: int, end_ns: int) -> Market | None:
+        """The bars that lie in a part of the time, as if the file held no others; None for none.
+
+        Ticks keep their numbers. Of trades the last bar of the part is not closed.
+        """
+        first = int(np.searchsorted(self.end_ns, start_ns + self.interval_ns, side="left"))
+        behind = int(np.searchsorted(self.end_ns, end_ns, side="right"))
+        if first >= behind:
+            return None
+        if (first, behind) == (0, len(self.end_ns)):
+            return self
+        text = f"{self.digest}/{self.first[first]}/{self.first[behind]}"
+        return replace(
+            self,
+            table={name: values[first:behind] for name, values in self.table.items()},
+            behind=int(self.first[behind]),
+            closed_count=behind - first - (not self.is_bars),
+            digest=sha256(text.encode()).hexdigest(),
+        )
 
     def last_before(self, ts_ns: int, number: int) -> Tick | None:
         """The last tick before a time, and before one of some number; None where there is none."""

@@ -58,6 +58,8 @@ class Sweep:
     player: Player
     book: Book
     on_trial: OnTrial = lambda _done, _total: None
+    warnings: tuple[str, ...] = ()
+    """what a reader must know of the data"""
 
     def run(self) -> None:
         """Plays what is missing; raises what trials raise."""
@@ -154,7 +156,7 @@ class Sweep:
             "trials": sum(1 for result in self.book.results.values() if result.part == "in"),
             "folds": folds,
             "seconds_played": sum(result.seconds for result in self.book.results.values()),
-            "warnings": warnings_of(folds),
+            "warnings": [*self.warnings, *warnings_of(folds)],
         }
 
     def _fold_summary(self, fold: Fold) -> dict[str, Any]:

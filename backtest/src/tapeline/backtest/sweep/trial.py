@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -66,8 +66,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """why the configuration of this point cannot be put to work; then it has no figures"""
 
 
+class Player(Protocol):
+    """Plays trials in whatever process it comes to."""
+
+    def play(self, trial: Trial) -> Result:
+        """One trial."""
+        ...
+
+
 @dataclass(slots=True)
-class Player:
+class TapePlayer:
     """Plays trials over one tape; each process has its own, and maps the same memory."""
 
     setup: Setup

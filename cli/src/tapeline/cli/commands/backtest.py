@@ -92,6 +92,11 @@ AcceptDataFaults = Annotated[
 ]
 
 
+Workers = Annotated[
+    int, typer.Option("--workers", help="Over a folder of files: processes; 0: one a processor.")
+]
+
+
 class NothingToPlay(Failure):
     """No source was named, or two."""
 
@@ -132,6 +137,7 @@ def backtest(
     scalar: Scalar = False,
     calendar: Calendar = "",
     accept_data_faults: AcceptDataFaults = False,
+    workers: Workers = 0,
     as_json: AsJson = False,
 ) -> None:
     """Play history through bars, triggers, groups, risk and execution, in event time alone.
@@ -141,6 +147,7 @@ def backtest(
 
     Over a file (--trades, --bars) one strategy holds a fixed quantity on one side or the other: the
     first side found is only noted, each change is a market order that fills at the next tick.
+    Over a folder each file is an instrument, named like it, with a run; one table tells of all.
     """
     given = dict(locals())
     if trades is not None or bars is not None:
@@ -160,7 +167,14 @@ def _play_file(given: dict[str, Any], *, is_json: bool) -> None:
     if given["preset"] or given["run"]:
         raise NothingToPlay("A file and a preset or run were named.", "Name one of them.")
     names = [field.name for field in fields(backtest_file.Asked)]
-    backtest_file.run(backtest_file.Asked(**{name: given[name] for name in names}), is_json=is_json)
+    asked = backtest_file.Asked(**{name: given[name] for name in names})
+    source = given["trades"] or given["bars"]
+    if source.is_dir() and (given["trades"] is None or given["bars"] is None):
+        from tapeline.cli.commands import backtest_folder
+
+        backtest_folder.run(asked, given["workers"], is_json=is_json)
+        return
+    backtest_file.run(asked, is_json=is_json)
 
 
 def _play_whole(given: dict[str, Any], *, is_json: bool) -> None:

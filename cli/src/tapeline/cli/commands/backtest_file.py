@@ -18,7 +18,7 @@ from tapeline.cli.screen import console
 from tapeline.runtime.exits import USAGE, Failure
 
 if TYPE_CHECKING:
-    from tapeline.backtest.engine.loading import Source
+    from tapeline.backtest.engine.loading import Care, Source
     from tapeline.backtest.engine.outcome import Outcome
     from tapeline.backtest.engine.setup import Costs, Setup
 
@@ -58,18 +58,38 @@ class Asked:
 
 def run(asked: Asked, *, is_json: bool) -> None:
     """Runs, saves, and says what came of it; raises BadOption and what the engine raises."""
-    from tapeline.backtest.engine.loading import Care
+    outcome, folder = played(asked)
+    _show(outcome, folder, is_json=is_json)
+
+
+def played(asked: Asked) -> tuple[Outcome, Path]:
+    """A run and the folder where it is saved; raises BadOption and what the engine raises."""
     from tapeline.backtest.engine.run import run_file
 
-    source = _source(asked)
+    source = source_of(asked)
     _require(
         asked.fill in ("", *FILLS),
         f"--fill {asked.fill} is unknown.",
         f"It is {' or '.join(FILLS)}.",
     )
-    care = Care(calendar=asked.calendar, accept_faults=asked.accept_data_faults)
-    outcome = run_file(_setup(asked), source, is_scalar=asked.scalar, care=care)
-    _show(outcome, asked, is_json=is_json)
+    outcome = run_file(setup_of(asked), source, is_scalar=asked.scalar, care=care_of(asked))
+    folder = home() / "backtests" / outcome.setup.run_id
+    tables = outcome.tables(str(asked.trades or asked.bars), title_of(outcome.setup))
+    described = msgspec.structs.replace(tables.description, command=command_of(asked))
+    replace(tables, description=described).save(folder)
+    return outcome, folder
+
+
+def title_of(setup: Setup) -> str:
+    """For people."""
+    return f"{setup.strategy} on {setup.instrument_id}"
+
+
+def care_of(asked: Asked) -> Care:
+    """How the data is looked at."""
+    from tapeline.backtest.engine.loading import Care
+
+    return Care(calendar=asked.calendar, accept_faults=asked.accept_data_faults)
 
 
 def command_of(asked: Asked) -> str:
@@ -87,7 +107,8 @@ def command_of(asked: Asked) -> str:
     return shlex.join(words)
 
 
-def _setup(asked: Asked) -> Setup:
+def setup_of(asked: Asked) -> Setup:
+    """What is asked of the engine; raises BadOption."""
     from tapeline.backtest.engine.setup import Setup, interval_ns_of
 
     _require(
@@ -108,19 +129,14 @@ def _setup(asked: Asked) -> Setup:
     )
 
 
-def _show(outcome: Outcome, asked: Asked, *, is_json: bool) -> None:
-    folder = home() / "backtests" / outcome.setup.run_id
-    title = f"{outcome.setup.strategy} on {outcome.setup.instrument_id}"
-    tables = outcome.tables(str(asked.trades or asked.bars), title)
-    described = msgspec.structs.replace(tables.description, command=command_of(asked))
-    replace(tables, description=described).save(folder)
+def _show(outcome: Outcome, folder: Path, *, is_json: bool) -> None:
     facts = {**outcome.facts(), "folder": str(folder)}
     if is_json:
         print_line(facts)
         return
     out = console(is_json=False)
     gain = float(outcome.final_equity / outcome.setup.cash - 1)
-    out.print(f"{title}: {facts['events']:,} events, {facts['bars']:,} bars")
+    out.print(f"{title_of(outcome.setup)}: {facts['events']:,} events, {facts['bars']:,} bars")
     out.print(
         f"  orders {facts['orders']:,}, denied {facts['denials']:,}, fills {facts['fills']:,}, "
         f"fees {facts['fees']:,.2f}"
@@ -139,7 +155,8 @@ def _show(outcome: Outcome, asked: Asked, *, is_json: bool) -> None:
     out.print(f"  figures and charts: tapeline report {facts['run_id']}")
 
 
-def _source(asked: Asked) -> Source:
+def source_of(asked: Asked) -> Source:
+    """The file; raises BadOption, MarketUnusable."""
     from tapeline.backtest.engine.loading import Source
     from tapeline.backtest.engine.prepared_file import prepared
     from tapeline.backtest.engine.rows import BAR_COLUMNS, TRADE_COLUMNS

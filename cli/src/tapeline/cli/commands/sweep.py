@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tapeline.cli.commands.backtest import (
+    AcceptDataFaults,
+    Calendar,
+    Columns,
+    DailyLossMax,
+    DrawdownMax,
     End,
     FeedOptions,
     Groups,
@@ -19,7 +26,19 @@ from tapeline.cli.commands.backtest import (
     RunToRepeat,
     Settings,
     Start,
+    Strategy,
+    TimeFormat,
     listed,
+)
+from tapeline.cli.commands.file_options import (
+    Bars,
+    Cash,
+    FeeTaker,
+    Instrument,
+    Interval,
+    Quantity,
+    Slippage,
+    Trades,
 )
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.playing_progress import Shown
@@ -32,7 +51,8 @@ Axes = Annotated[
     list[str],
     typer.Option(
         "--param",
-        help="NAME.PARAMETER=5,10,20 or 5..20/5; a field of a record is TABLE.ID.FIELD.",
+        help="NAME.PARAMETER=5,10,20 or 5..20/5; a field of a record is TABLE.ID.FIELD; over a "
+        "file PARAMETER=5,10,20.",
     ),
 ]
 Method = Annotated[
@@ -78,6 +98,21 @@ def sweep(
     settings: Settings = [],  # noqa: B006
     feed_options: FeedOptions = [],  # noqa: B006
     llm: Llm = "",
+    trades: Trades = None,
+    bars: Bars = None,
+    columns: Columns = [],  # noqa: B006
+    time_format: TimeFormat = "",
+    instrument: Instrument = "",
+    strategy: Strategy = "sma_cross",
+    interval: Interval = "1m",
+    fee_taker: FeeTaker = "0.001",
+    slippage: Slippage = "none",
+    quantity: Quantity = "1",
+    cash: Cash = "1000000",
+    drawdown_max: DrawdownMax = "",
+    daily_loss_max: DailyLossMax = "",
+    calendar: Calendar = "",
+    accept_data_faults: AcceptDataFaults = False,
     workers: Workers = 0,
     part: Part = "1/1",
     kubernetes: Kubernetes = 0,
@@ -90,20 +125,10 @@ def sweep(
     same command goes on where it was.
     """
     given = dict(locals())
-    from tapeline.cli import sweeps
-
-    searched = sweeps.Searched(
-        axes=tuple(axes),
-        method=method,
-        trials=trials,
-        seed=seed,
-        objective=objective,
-        folds=folds,
-        share=share,
-        is_anchored=anchored,
-        workers=workers,
-        part=part,
-    )
+    searched = _searched(given)
+    if trades is not None or bars is not None:
+        _play_file(given, searched, is_json=as_json)
+        return
     if kubernetes:
         from tapeline.cli.sweep_jobs import manifests
 
@@ -112,8 +137,18 @@ def sweep(
     _play(given, searched, is_json=as_json)
 
 
+def _searched(given: dict[str, Any]) -> Any:
+    from tapeline.cli import sweeps
+
+    names = ("method", "trials", "seed", "objective", "folds", "share", "workers", "part")
+    return sweeps.Searched(
+        axes=tuple(given["axes"]),
+        is_anchored=given["anchored"],
+        **{name: given[name] for name in names},
+    )
+
+
 def _play(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
-    from tapeline.backtest.sweep.sweep import write
     from tapeline.cli import sweeps
 
     out = console(is_json=is_json)
@@ -121,6 +156,37 @@ def _play(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
         asked, source = _source(given, shown)
         with sweeps.prepared(source, asked, searched) as (found, folder):
             sweeps.run(found, shown.on_trial)
+    _tell(found, folder, out, is_json=is_json)
+
+
+def _play_file(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
+    """Over a file that is read and looked at once."""
+    from tapeline.cli import file_sweeps, sweeps
+    from tapeline.cli.commands import backtest_file
+
+    if given["run"] or given["preset"] or given["kubernetes"]:
+        raise NothingToPlay(
+            "A sweep over a file plays that alone, and here.",
+            "Leave out --run, --preset and --kubernetes.",
+        )
+    names = {field.name for field in fields(backtest_file.Asked)}
+    options = {name: value for name, value in given.items() if name in names}
+    asked = backtest_file.Asked(**options, parameters=(), fill="", scalar=False)
+    out = console(is_json=is_json)
+    with Shown(out) as shown:
+        found, folder = file_sweeps.prepared(
+            backtest_file.setup_of(asked),
+            backtest_file.source_of(asked),
+            backtest_file.care_of(asked),
+            searched,
+        )
+        sweeps.run(found, shown.on_trial)
+    _tell(found, folder, out, is_json=is_json)
+
+
+def _tell(found: Any, folder: Path, out: Console, *, is_json: bool) -> None:
+    from tapeline.backtest.sweep.sweep import write
+
     table = write(found, folder)
     summary = {**found.summary(), "results": str(table)}
     if is_json:

@@ -1,0 +1,143 @@
+"""`tapeline backtest --trades|--bars FOLDER`: the same backtest of every file, and one table.
+
+Each file is an instrument, named like it without the ending. They are played by several processes,
+one at a time in each, so that memory depends on the largest alone. A file that is refused stops
+none of the others; the command then ends with an error that names it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from tapeline.cli.commands.backtest_file import Asked, BadOption, played
+from tapeline.cli.commands.options import print_line
+from tapeline.cli.home import home
+from tapeline.cli.screen import console
+from tapeline.runtime.clock import monotonic_s
+from tapeline.runtime.exits import USAGE, Failure
+
+ENDINGS: Final = (".parquet", ".pq", ".csv")
+FOLDER: Final = "batches"
+SUMS: Final = ("events", "bars", "orders", "denials", "fills", "fees")
+
+
+class SomeRefused(Failure):
+    """Not every file of a folder could be played."""
+
+    exit_code = USAGE
+
+
+def run(asked: Asked, workers: int, *, is_json: bool) -> None:
+    """Plays all, saves each run and the table; raises BadOption, SomeRefused."""
+    jobs = jobs_of(asked)
+    begin_s = monotonic_s()
+    rows = _played(jobs, workers or os.cpu_count() or 1)
+    table = _written(asked, rows)
+    done = [row for row in rows if not row["refused"]]
+    facts = {
+        "instruments": len(done),
+        **{name: sum(row[name] for row in done) for name in SUMS},
+        "seconds": round(monotonic_s() - begin_s, 3),
+        "peak_rss_mb": max((row["peak_rss_mb"] for row in done), default=0.0),
+        "results": str(table),
+    }
+    if is_json:
+        print_line({**facts, "runs": rows})
+    else:
+        _show(facts, rows)
+    lines = [f"  {row['instrument']}: {row['refused']}" for row in rows if row["refused"]]
+    if lines:
+        raise SomeRefused(
+            f"{len(lines)} of {len(rows)} files were not played:\n" + "\n".join(lines),
+            "Mend them, or take them out of the folder; the others are done.",
+        )
+
+
+def jobs_of(asked: Asked) -> list[Asked]:
+    """One backtest a file, by name; raises BadOption."""
+    folder = asked.trades or asked.bars
+    assert folder is not None, "the caller has looked"
+    if asked.instrument:
+        raise BadOption(
+            f"--instrument {asked.instrument} cannot be all files of {folder}.",
+            "Leave it out: each file is named like its instrument, such as BTCUSD.SIM.parquet.",
+        )
+    is_bars = asked.bars is not None
+    jobs = [
+        replace(
+            asked,
+            instrument=path.stem,
+            trades=None if is_bars else path,
+            bars=path if is_bars else None,
+        )
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in ENDINGS
+    ]
+    names = [job.instrument for job in jobs]
+    if not jobs or len(set(names)) < len(names):
+        raise BadOption(
+            f"{folder} holds no Parquet or CSV file, or two of one name.",
+            "Put one file an instrument into it.",
+        )
+    return jobs
+
+
+def _played(jobs: Sequence[Asked], workers: int) -> list[dict[str, Any]]:
+    context = multiprocessing.get_context("spawn")
+    count = min(workers, len(jobs))
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as pool:
+        return list(pool.map(_one, jobs))
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _one(job: Asked) -> dict[str, Any]:
+    """The facts of one file, or why it was refused."""
+    try:
+        outcome, folder = played(job)
+    except Failure as failure:
+        return {"instrument": job.instrument, "refused": failure.cause}
+    facts = outcome.facts()
+    return {"instrument": job.instrument, "refused": "", **facts, "folder": str(folder)}
+
+
+def _written(asked: Asked, rows: Sequence[dict[str, Any]]) -> Path:
+    """The table as Parquet, whole or not at all."""
+    import polars as pl
+
+    name = sha256(repr(asked).encode()).hexdigest()[:12]
+    folder = home() / FOLDER / f"batch-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = [{**row, "warnings": "\n".join(row.get("warnings", []))} for row in rows]
+    path = folder / "results.parquet"
+    part = path.with_suffix(".part")
+    pl.DataFrame(flat, infer_schema_length=None).write_parquet(part)
+    part.replace(path)
+    return path
+
+
+def _show(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    out = console(is_json=False)
+    table = Table("instrument", "events", "orders", "fills", "fees", "equity", box=None)
+    for row in rows:
+        if not row["refused"]:
+            counts = (f"{row[name]:,}" for name in ("events", "orders", "fills"))
+            money = (f"{row[name]:,.2f}" for name in ("fees", "final_equity"))
+            table.add_row(row["instrument"], *counts, *money)
+    out.print(table)
+    out.print(
+        f"{facts['instruments']} instruments, {facts['events']:,} events, {facts['orders']:,} "
+        f"orders in {facts['seconds']:.1f} s; table in {facts['results']}"
+    )
