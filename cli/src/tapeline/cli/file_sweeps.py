@@ -15,8 +15,8 @@ from tapeline.backtest.sweep.file_player import FilePlayer
 from tapeline.backtest.sweep.folds import folds_of
 from tapeline.backtest.sweep.space import parsed
 from tapeline.backtest.sweep.sweep import Plan, Sweep
-from tapeline.cli.backtests import TAPE
 from tapeline.cli.home import home
+from tapeline.cli.runs import TAPE_FOLDER
 from tapeline.cli.sweeps import FOLDER, Searched
 
 
@@ -27,7 +27,7 @@ def prepared(setup: Setup, source: Source, care: Care, searched: Searched) -> tu
     """
     axes = parsed(searched.checked().axes)
     strategy.named(setup)
-    market, warnings = source.keep(setup.interval_ns, care, home() / TAPE / "markets")
+    market, warnings = source.keep(setup.interval_ns, care, home() / TAPE_FOLDER / "markets")
     player = FilePlayer(setup, market)
     folds = folds_of(
         player.whole(),
