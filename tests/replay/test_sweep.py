@@ -20,6 +20,7 @@ from proving.playing import PRESET
 
 from tapeline.backtest.paced.setup import Choice, MarketSlice
 from tapeline.backtest.sweep.sweep import Sweep
+from tapeline.backtest.sweep.trial import TapePlayer
 from tapeline.backtest.tape.slice_tape import SliceTape, keep
 from tapeline.cli import sweeps
 from tapeline.cli.backtests import Asked, BadBacktest, played_preset, preset_source
@@ -88,6 +89,7 @@ def test_a_point_that_makes_no_configuration_is_told_and_never_chosen(whole: Swe
 def test_a_trial_is_the_backtest_that_it_stands_for(whole: Sweep) -> None:
     chosen = whole.chosen(whole.plan.folds[0])
     assert chosen is not None
+    assert isinstance(whole.player, TapePlayer)
     end = time.strftime("%Y-%m-%d", time.gmtime(whole.plan.folds[0].inside.end_ns / 1e9))
     alone = played_preset(
         str(PRESET),
