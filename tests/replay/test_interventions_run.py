@@ -91,7 +91,8 @@ def test_under_another_id_only_the_ids_differ(spoken: Finished) -> None:
     for name in ("orders", "fills", "equity", "cash"):
         mine, theirs = (run.tables[name].select(pl.exclude(*IDS)) for run in (same, other))
         assert theirs.sort(pl.all()).equals(mine.sort(pl.all())), name
-    assert other.tables.description.warnings == (), "the cancel has found its order"
+    told = other.tables.description.warnings
+    assert not any("found nothing" in text for text in told), "the cancel has found its order"
 
 
 def test_without_the_groups_the_operator_still_acts(spoken: Finished, speaker: Speaker) -> None:
