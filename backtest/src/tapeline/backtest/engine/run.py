@@ -12,21 +12,17 @@ from decimal import getcontext, setcontext
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from tapeline.accounting.numbers import CONTEXT
 from tapeline.backtest.engine import strategy
 from tapeline.backtest.engine.desk import Desk, get_ready
 from tapeline.backtest.engine.fast import FastRun
 from tapeline.backtest.engine.loading import WITH_CARE, Care, Source
-from tapeline.backtest.engine.market import Market, market_of_bars
+from tapeline.backtest.engine.market import Market
 from tapeline.backtest.engine.outcome import Outcome
 from tapeline.backtest.engine.scalar import ScalarRun
 from tapeline.backtest.engine.setup import Setup
 from tapeline.runtime.clock import monotonic_s
 
-MINUTE_NS: Final = 60_000_000_000
-REHEARSED_BARS: Final = 24
 STATUS: Final = Path("/proc/self/status")
 BYTES_A_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """of what the system gives as the largest resident size"""
@@ -41,7 +37,7 @@ def run_file(
     """
     setup = strategy.named(setup)
     strategy.watch_of(setup)
-    rehearse()
+    get_ready()
     loaded = source.load(setup.interval_ns, care)
     setup = replace(setup, data_digest=loaded.market.digest)
     outcome = run_market(setup, loaded.market, is_scalar=is_scalar)
@@ -54,17 +50,6 @@ def run_file(
         # Bars are the engine's work, even if they are made while the file is read.
         engine_seconds=seconds["bars"] + outcome.engine_seconds,
     )
-
-
-def rehearse() -> None:
-    """Plays a few made-up orders: what a process makes once (writers, constructors, Python's own
-    specialized code) belongs to its start and not to the run."""
-    get_ready()
-    closes = np.tile([100.0, 101.0], REHEARSED_BARS // 2)
-    bars = dict.fromkeys(("open", "high", "low", "close", "volume"), closes)
-    market = market_of_bars(MINUTE_NS * np.arange(1, REHEARSED_BARS + 1), bars, MINUTE_NS)
-    parameters = {"fast": "1", "slow": "2"}
-    run_market(Setup(instrument_id="X.SIM", strategy="sma_cross", parameters=parameters), market)
 
 
 def run_market(setup: Setup, market: Market, *, is_scalar: bool = False) -> Outcome:
