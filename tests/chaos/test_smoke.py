@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from proving.disturbing import BrokerKill, DisturbedSession, Kind, Victim, money_blows
-from proving.playing import Finished, Ground, Progress, play, replayed
+from proving.playing import Finished, Ground, Progress, from_the_tape, play, replayed
 from proving.tracing import assert_no_trace
 
 from tapeline.cli.session import Session
@@ -101,6 +101,7 @@ def weather(
         )
     )
     found, damage = assert_no_trace(run, undisturbed)
+    assert from_the_tape(run) == dict(sorted(undisturbed.digests.items()))
     tell(f"storm: TAPELINE_TEST_CHAOS_SEED={storm}; {found}: {damage}; {run.seconds:.0f} s")
     times = len(SERVICES) if is_long else 1
     assert all(storm.failpoints.count(name) == times for name in NAMES)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tapeline.backtest.run_replay import RunReplay, replay_run
+from tapeline.cli.backtests import Asked, played_run
 from tapeline.cli.follower import Follower
+from tapeline.cli.home import VARIABLE
 from tapeline.cli.plan import reporters_of
 from tapeline.cli.records import Found
 from tapeline.cli.runs import Run
@@ -181,6 +183,19 @@ def play(
                 folder=session.folder,
                 seconds=clock.monotonic_s() - started_s,
             )
+
+
+def from_the_tape(finished: Finished) -> dict[str, str]:
+    """Digests of the run played once more, from the tape that is pulled of its topics."""
+    places = {
+        VARIABLE: str(finished.folder.parent.parent),
+        "KAFKA_BOOTSTRAP_SERVERS": finished.settings.kafka_bootstrap_servers,
+        "DATABASE_URL": finished.database_url,
+    }
+    asked = Asked(run_id=finished.run.run_id)
+    with environment(places):
+        again = played_run(finished.run.name, asked, lambda _part: None, lambda _done, _all: None)
+    return dict(again.digests)
 
 
 def replayed(finished: Finished) -> Finished:
