@@ -28,7 +28,14 @@ from tapeline.accounting.numbers import CONTEXT, ZERO
 from tapeline.audit.keys import create_key
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import CashAdjustment, FundingPayment, PositionCorrection
-from tapeline.contracts.config import Account, AssetClass, Instrument, Venue
+from tapeline.contracts.config import (
+    Account,
+    AssetClass,
+    GroupKind,
+    Instrument,
+    TradingGroup,
+    Venue,
+)
 from tapeline.contracts.control import ScopeKind, SetLiveSwitch, SetTradingState
 from tapeline.contracts.market import AggressorSide, TickOrigin, Trade
 from tapeline.contracts.orders import (
@@ -63,7 +70,7 @@ from tapeline.runtime.signing import seal, sign
 from tapeline.runtime.topology import Topology, create_topics
 
 SECOND = 1_000_000_000
-ACCOUNT, INSTRUMENT, VENUE, CURRENCY = "LIVE-1", "SYNA.X", "ADVERSE", "USD"
+ACCOUNT, GROUP, INSTRUMENT, VENUE, CURRENCY = "LIVE-1", "g1", "SYNA.X", "ADVERSE", "USD"
 ONE = Topology(instrument=1, account=1, universe=1, service=2, one=1)
 FOLLOWED = (
     topics.ORDER_UPDATES,
@@ -175,7 +182,20 @@ class Desk:
             mode=self.mode,
             version=1,
         )
-        return (venue, instrument, account)
+        group = TradingGroup(
+            group_id=GROUP,
+            kind=GroupKind.ALGORITHMIC,
+            implementation="weighted",
+            account_id=ACCOUNT,
+            universe="all",
+            instruments=(INSTRUMENT,),
+            trigger_weights={},
+            target_weight=zero,
+            parameters={},
+            is_enabled=True,
+            version=1,
+        )
+        return (venue, instrument, account, group)
 
     def say(self, topic: str, record: Any, key: str, event_id: str = "") -> None:
         event_id = event_id or f"{key}-{time.time_ns()}"
@@ -253,7 +273,7 @@ class Desk:
         order = Order(
             client_order_id=name,
             account_id=ACCOUNT,
-            group_id="g1",
+            group_id=GROUP,
             instrument_id=INSTRUMENT,
             venue=VENUE,
             side=Side.BUY,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from desk import ACCOUNT, INSTRUMENT, VENUE, Desk
+from desk import ACCOUNT, GROUP, INSTRUMENT, VENUE, Desk
 from proving.faults import Fault
 
 from tapeline.cli.commands import halting
@@ -35,8 +35,8 @@ LEVELS = (STOP_ENTRIES, "cancel-all", "flatten")
 SCOPES = (
     "all",
     f"account:{ACCOUNT}",
-    "group:g1",
-    "strategy:g1",
+    f"group:{GROUP}",
+    f"strategy:{GROUP}",
     f"instrument:{INSTRUMENT}",
     f"venue:{VENUE}",
 )

@@ -420,9 +420,11 @@ class Driver:
             if event.verdict or admission.is_answered(state, record):
                 return None
             return self.core.talk(state, event).state
-        eats_sizes = any(venue.participation_max for venue in state.venues.values())
+        asks_sizes = any(
+            venue.participation_max or venue.impact_rate for venue in state.venues.values()
+        )
         is_open = isinstance(record, Trade) and record.instrument_id in state.paper.by_instrument
-        if not is_open or eats_sizes:
+        if not is_open or asks_sizes:
             return None
         after = self.core.talk(state, event).state
         if record.instrument_id in after.paper.by_instrument:
