@@ -6,8 +6,8 @@ decides all of it again, byte for byte.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -58,6 +58,7 @@ from tapeline.contracts.orders import (
 )
 from tapeline.contracts.risk import Denial
 from tapeline.risk.answers import cause_of
+from tapeline.runtime.failpoints import ENVIRONMENT
 from tapeline.runtime.ids import derive_id
 from tapeline.runtime.kafka import confluent_config
 
@@ -72,6 +73,8 @@ PRICE = Decimal(1832)
 """of the S&P 500 on that day"""
 QUANTITY = Decimal(12)
 """more than a tick fills: the paper venue takes a share of what was traded"""
+DEADLY = {ENVIRONMENT: "after_commit:kill:30"}
+"""A commit is about a slice: in the middle between the second slice of the TWAP and the fourth."""
 CHILDREN = {"twap": 4, "vwap": 3, "iceberg": 3}
 TYPES = '["STOP_MARKET", "STOP_LIMIT", "TWAP", "VWAP", "ICEBERG", "BRACKET"]'
 LIMITS = {
@@ -88,16 +91,14 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Operator:
-    """Asks for one order of each type; amends one and cancels another when they stand in the book;
-    kills execution when some slices of the TWAP have left and others have not."""
+    """Asks for one order of each type; amends one and cancels another when they stand in the book.
+    Execution dies behind a commit when some slices of the TWAP have left and others have not."""
 
     asked: dict[str, Decision] = field(default_factory=dict)
     updates: list[OrderUpdate] = field(default_factory=list)
     """what is committed so far"""
-    sent_before: tuple[int, ...] = ()
-    """child indexes of the TWAP that had left just before execution was killed"""
-    killed: int = 0
-    """process id"""
+    restarted_ms: int = 0
+    """when execution was started again, ms since 1970"""
     ended: list[int] = field(default_factory=list)
     """how execution ended, in order"""
     _follower: Follower | None = None
@@ -111,13 +112,18 @@ class Operator:
     def __call__(self, session: Session, _progress: Progress) -> bool:
         """Called while the run plays; True when everything is asked and done."""
         assert isinstance(session, DisturbedSession)
-        if "amendment" not in self.asked:
-            if self._stands("amended") and self._stands("canceled"):
-                self._send(session, changes_of(session.run.run_id, self.asked))
-        elif not self.killed:
-            self._kill(session)
-        self.ended += session.ended.pop("execution", [])
-        is_done = bool(self.killed and self.ended)
+        stand = self._stands("amended") and self._stands("canceled")
+        if stand and "amendment" not in self.asked:
+            self._send(session, changes_of(session.run.run_id, self.asked))
+        for code in session.ended.pop("execution", []):
+            self.ended.append(code)
+            self.restarted_ms = time.time_ns() // 1_000_000
+            session.left_alone.discard("execution")
+            part = session.parts["execution"]
+            # Nothing kills it a second time.
+            kept = {name: part.environment[name] for name in part.environment if name not in DEADLY}
+            Session.start_part(session, replace(part, environment=kept))
+        is_done = bool("amendment" in self.asked and self.ended)
         if is_done and self._follower is not None:
             self._follower.stop()
             self._follower = None
@@ -141,13 +147,6 @@ class Operator:
     def _stands(self, name: str) -> bool:
         return any(update.status is OrderStatus.ACCEPTED for update in self._of(name))
 
-    def _kill(self, session: DisturbedSession) -> None:
-        sent = tuple(command.child_index for _, command in sends_of(self._of("twap")))
-        child = session.child("execution")
-        if len(sent) >= 2 and child is not None:
-            self.sent_before, self.killed = sent, child.pid
-            os.kill(child.pid, signal.SIGKILL)
-
     def _send(self, session: Session, decisions: dict[str, Decision]) -> None:
         assert session.stack.endpoints is not None
         settings = session.kafka_settings(session.stack.endpoints)
@@ -159,12 +158,16 @@ class Operator:
 
 
 def asking_first(operator: Operator) -> MakeSession:
-    """Makes a session in which the operator asks when all but the feed has been started."""
+    """Makes a session in which the operator asks when all but the feed has been started, and whose
+    first execution dies behind a commit, however fast the days pass."""
 
     class AskedFirst(DisturbedSession):
         def start_part(self, part: Part) -> None:
             if part.name == "feed":
                 operator.ask(self)
+            if part.name == "execution":
+                self.left_alone.add(part.name)
+                part = replace(part, environment={**part.environment, **DEADLY})
             super().start_part(part)
 
     return AskedFirst
@@ -284,6 +287,14 @@ class Told:
         found = of(self.seen[topics.FILLS], Fill)
         return [item.record for item in found if item.record.decision_id == wanted]
 
+    def sent_before(self) -> tuple[int, ...]:
+        """Child indexes of the TWAP that left before execution was started again."""
+        found = of(self.seen[topics.ORDER_UPDATES], OrderUpdate)
+        early = [item.record for item in found if item.append_ms < self.operator.restarted_ms]
+        wanted = self.asked["twap"].decision_id
+        own = (update for update in early if update.decision_id == wanted)
+        return tuple(command.child_index for _, command in sends_of(own))
+
     def approved(self, name: str) -> ApprovedOrder:
         """Risk's approval of a decision."""
         wanted = self.asked[name].decision_id
@@ -362,7 +373,7 @@ def test_nothing_is_lost_doubled_or_beyond_its_approval_and_all_books_agree(
     assert at_risk(states) == expected
     tell(
         f"order types: {counted(told.seen)}: {damage}; execution killed behind slices "
-        f"{told.operator.sent_before} of the TWAP; {told.run.seconds:.0f} s"
+        f"{told.sent_before()} of the TWAP; {told.run.seconds:.0f} s"
     )
 
 
@@ -376,7 +387,7 @@ def test_slices_are_sent_once_each_and_add_up_to_what_was_approved(told: Told, n
 
 
 def test_children_outlive_the_process_that_sent_the_first_of_them(told: Told) -> None:
-    before = told.operator.sent_before
+    before = told.sent_before()
     assert told.operator.ended == [-signal.SIGKILL]
     assert 2 <= len(before) < CHILDREN["twap"]
     sends = [command.child_index for _, command in sends_of(told.updates("twap"))]
