@@ -331,7 +331,9 @@ class Desk:
             verdict=verdict,
         )
         self.offset += 1
+        as_said = self._as_said(event)
         outputs = tuple(self.core.decide(self.state, event))
+        assert outputs == as_said[0], "a snapshot changes nothing that is said"
         self.state = self.core.evolve(self.state, event)
         recorded = []
         for output in outputs:
@@ -339,7 +341,17 @@ class Desk:
             self.state = self.core.evolve(self.state, heard)
             recorded.append(heard)
         self.history.append((event, tuple(recorded)))
+        assert as_said[1] == self.state, "a shard that goes on is where one that recovers comes to"
         return tuple(recorded)
+
+    def _as_said(self, event: Input) -> tuple[tuple[Output, ...], RiskState]:
+        """What a shard says that comes from a snapshot, and its state when it evolves over the very
+        outputs that it said; those of this desk have been over the wire."""
+        state = self.core.load(self.core.dump(self.state))
+        outputs = tuple(self.core.decide(state, event))
+        for item in (event, *outputs):
+            state = self.core.evolve(state, item)
+        return outputs, state
 
     def fire(self) -> list[Any]:
         """Fires the timer if it is due, as a driver does at the end of a batch."""

@@ -48,7 +48,7 @@ class Switchboard:
     flattens: dict[str, int] = field(default_factory=dict)
     """expiry of accepted Flatten commands by command_id, nanoseconds UTC"""
     trips: dict[str, int] = field(default_factory=dict)
-    """number that supersedes must be above, by trip_id, latest last"""
+    """number that supersedes must be above, by trip_id"""
 
 
 def scope_key(kind: ScopeKind, scope_id: str) -> str:
@@ -104,7 +104,9 @@ def tripped(board: Switchboard, trip: LocalTrip) -> Switchboard:
     is_entries = trip.level is SwitchLevel.STOP_ENTRIES
     asked = TradingState.REDUCING if is_entries else TradingState.HALTED
     known = board.states.get(scope, TradingState.ACTIVE)
-    kept = dict(list(board.trips.items())[1 - TRIPS_MAX :])
+    # By number, not by arrival: a map has no order once it has been in a snapshot.
+    latest = sorted(board.trips.items(), key=lambda one: (one[1], one[0]), reverse=True)
+    kept = dict(latest[: TRIPS_MAX - 1])
     board = replace(
         board,
         states={**board.states, scope: max(asked, known, key=_STRICTNESS.index)},

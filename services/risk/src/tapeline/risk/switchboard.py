@@ -91,9 +91,11 @@ def trip(state: RiskState, record: LocalTrip) -> None:
     names = [f"{kind.__name__}/{scope}" for kind in (SetTradingState, CancelAll, Flatten)]
     for name in names:
         state.sequences[name] = max(state.sequences.get(name, -1), record.sequence)
+    # By number, not by arrival: a map has no order once it has been in a snapshot.
+    latest = sorted(state.trips, key=lambda name: (state.trips[name], name), reverse=True)
+    for forgotten in latest[TRIPS_MAX - 1 :]:
+        del state.trips[forgotten]
     state.trips[record.trip_id] = state.sequences[names[0]]
-    for oldest in list(state.trips)[:-TRIPS_MAX]:
-        del state.trips[oldest]
 
 
 def is_released(state: RiskState, trip: LocalTrip) -> bool:
