@@ -400,8 +400,9 @@ class Driver:
 
     def take(self, event: Input) -> Sequence[Output]:
         """decide, evolve over the input, evolve over each output as recorded."""
-        led_to = self._led_to(event)
+        led_to, as_said = self._led_to(event), self._as_said(event)
         outputs = self.core.decide(self.state, event)
+        assert list(outputs) == list(as_said[0]), "a snapshot changes nothing that is said"
         self.state = self.core.evolve(self.state, event)
         self.history.append(event)
         for output in outputs:
@@ -410,7 +411,18 @@ class Driver:
             self.outputs.append(output)
             self.history.append(back)
         assert led_to is None or led_to == self.state, "a talk leads to where evolving comes to"
+        assert as_said[1] == self.state, "a shard that goes on is where one that recovers comes to"
         return outputs
+
+    def _as_said(self, event: Input) -> tuple[Sequence[Output], ExecutionState]:
+        """What a shard says that comes from a snapshot, and its state when it evolves over the very
+        outputs that it said; those of this driver have been to their topics and back."""
+        state = self.core.load(self.dumped())
+        outputs = self.core.decide(state, event)
+        for item in (event, *outputs):
+            if isinstance(item, Input) or item.topic in self.core.outputs:
+                state = self.core.evolve(state, item)
+        return outputs, state
 
     def _led_to(self, event: Input) -> ExecutionState | None:
         """The state that the words themselves lead to, where a backtest takes it over; see

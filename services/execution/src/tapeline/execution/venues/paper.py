@@ -107,6 +107,8 @@ class PaperVenue:
     def evolve(self, state: PaperState, event: PaperEvent) -> PaperState:
         """State after an event or one of the venue's own reports."""
         if isinstance(event, Trade | Quote | BookSnapshot):
+            # A fill that was found before the tick was kept knows nothing of the size it took.
+            self.steps.clear()
             return paper_books.seen(state, event)
         if isinstance(event, VenueReport | VenueCommand):
             known = self.steps.get((id(state), id(event)))
