@@ -401,7 +401,9 @@ class Driver:
     def take(self, event: Input) -> Sequence[Output]:
         """decide, evolve over the input, evolve over each output as recorded."""
         led_to, as_said = self._led_to(event), self._as_said(event)
+        before = self.dumped()
         outputs = self.core.decide(self.state, event)
+        assert before == self.dumped(), "deciding changes nothing"
         assert list(outputs) == list(as_said[0]), "a snapshot changes nothing that is said"
         self.state = self.core.evolve(self.state, event)
         self.history.append(event)

@@ -332,7 +332,9 @@ class Desk:
         )
         self.offset += 1
         as_said = self._as_said(event)
+        before = self.core.dump(self.state)
         outputs = tuple(self.core.decide(self.state, event))
+        assert before == self.core.dump(self.state), "deciding changes nothing"
         assert outputs == as_said[0], "a snapshot changes nothing that is said"
         self.state = self.core.evolve(self.state, event)
         recorded = []
