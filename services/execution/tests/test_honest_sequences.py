@@ -8,6 +8,13 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from execution_invariants import (
+    evolve_alone_and_the_dump_give_the_same_state,
+    no_approval_ends_twice,
+    no_order_fills_beyond_its_quantity,
+    one_send_for_each_approval_and_child,
+    the_two_cores_hold_the_same_open_orders,
+)
 from execution_samples import (
     DAY,
     SECOND,
@@ -26,13 +33,6 @@ from execution_samples import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_honest_paper import HOURS_8, TIERS, book, rate
-from test_sequences import (
-    evolve_alone_and_the_dump_give_the_same_state,
-    no_approval_ends_twice,
-    no_order_fills_beyond_its_quantity,
-    one_send_for_each_approval_and_child,
-    the_two_cores_hold_the_same_open_orders,
-)
 
 from tapeline.accounting.ledger import Booking, Ledger
 from tapeline.accounting.numbers import ZERO, price_from_float
