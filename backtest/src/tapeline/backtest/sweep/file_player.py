@@ -18,25 +18,31 @@ from tapeline.backtest.sweep.trial import Result, Trial, figures_of, refused
 
 @dataclass(slots=True)
 class FilePlayer:
-    """Plays trials; each process has its own, and maps the same memory."""
+    """Plays trials; each process has its own, loads the strategy and maps the same memory."""
 
     setup: Setup
     folder: Path
     """of the market"""
-    _market: Market | None = field(default=None, init=False)
+    _opened: tuple[Setup, Market] | None = field(default=None, init=False)
+
+    def __reduce__(self) -> tuple[type[FilePlayer], tuple[Setup, Path]]:
+        """What was opened stays in the process that opened it."""
+        return FilePlayer, (self.setup, self.folder)
 
     def whole(self) -> Window:
         """All the time that the file covers."""
-        ends = self._opened().end_ns
+        _, market = self._open()
+        ends = market.end_ns
         return Window(int(ends[0]) - self.setup.interval_ns, int(ends[-1]))
 
     def play(self, trial: Trial) -> Result:
         """One trial; a point that makes no strategy, or a window without a row, is refused."""
-        market = self._opened().part(trial.start_ns, trial.end_ns)
+        setup, whole = self._open()
+        market = whole.part(trial.start_ns, trial.end_ns)
         if market is None:
             return refused(trial, "There is no row in this part of the time.")
-        parameters = {**self.setup.parameters, **trial.point}
-        setup = replace(self.setup, parameters=parameters, data_digest=market.digest)
+        parameters = {**setup.parameters, **trial.point}
+        setup = replace(setup, parameters=parameters, data_digest=market.digest)
         try:
             outcome = run_market(setup, market)
         except BadConfig as error:
@@ -58,9 +64,8 @@ class FilePlayer:
             rows=market.tick_count,
         )
 
-    def _opened(self) -> Market:
-        if self._market is None:
+    def _open(self) -> tuple[Setup, Market]:
+        if self._opened is None:
             get_ready()
-            self.setup = strategy.named(self.setup)
-            self._market = kept_market(self.folder)
-        return self._market
+            self._opened = strategy.named(self.setup), kept_market(self.folder)
+        return self._opened
