@@ -16,7 +16,8 @@ from tapeline.backtest.sweep.space import parsed
 from tapeline.backtest.sweep.sweep import Plan, Sweep
 from tapeline.backtest.sweep.trial import FIGURES, Player, Result, Trial
 
-FOLDS = folds_of(Window(0, 100), 10, count=2, share=0.4)
+WHOLE = Window(0, 100)
+FOLDS = folds_of(WHOLE, 10, count=2, share=0.4)
 SPACE = ["a.x=1..5", "b.y=1,2"]
 
 
@@ -30,6 +31,9 @@ class MadeUp:
 
     results_left: int = 10_000
     played: list[Trial] = field(default_factory=list)
+
+    def whole(self) -> Window:
+        return WHOLE
 
     def play(self, trial: Trial) -> Result:
         if not self.results_left:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tapeline.backtest.sweep.folds import folds_of
 from tapeline.backtest.sweep.search import METHODS
 from tapeline.backtest.sweep.space import Axis, Choices, number_text, parsed
 from tapeline.backtest.sweep.sweep import OnTrial, Plan, Sweep
-from tapeline.backtest.sweep.trial import OBJECTIVES, TapePlayer
+from tapeline.backtest.sweep.trial import OBJECTIVES, Player, TapePlayer
 from tapeline.backtest.tape.slice_tape import KINDS as KEPT
 from tapeline.backtest.tape.slice_tape import keep
 from tapeline.cli import backtests
@@ -94,27 +95,44 @@ def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple
             change=changed,
             instruments=frozenset(asked.instruments),
         )
-        folds = folds_of(
+        what = _identity(setup, slices.name)
+        yield sweep_of(searched, player, source.width_ns, what)
+
+
+def sweep_of(
+    searched: Searched,
+    player: Player,
+    width_ns: int,
+    what: str,
+    warnings: tuple[str, ...] = (),
+) -> tuple[Sweep, Path]:
+    """A sweep over all that the player covers, cut at whole `width_ns`, and its folder. Of the same
+    `what`, searched in the same way by the same version, it goes on where it was interrupted.
+
+    Raises BadBacktest, BadSpace, BadFolds.
+    """
+    plan = Plan(
+        axes=parsed(searched.checked().axes),
+        method=searched.method,
+        trials=searched.trials,
+        seed=searched.seed,
+        objective=searched.objective,
+        folds=folds_of(
             player.whole(),
-            source.width_ns,
+            width_ns,
             count=searched.folds,
             share=searched.share,
             is_anchored=searched.is_anchored,
-        )
-        plan = Plan(
-            axes=axes,
-            method=searched.method,
-            trials=searched.trials,
-            seed=searched.seed,
-            objective=searched.objective,
-            folds=folds,
-            workers=searched.workers or os.cpu_count() or 1,
-            part=searched.numbered(),
-        )
-        folder = home() / FOLDER / f"sweep-{_identity(setup, slices.name, searched)}"
-        number, parts = plan.part
-        book = Book(folder, "trials" if parts == 1 else f"trials-{number}-of-{parts}")
-        yield Sweep(plan, player, book), folder
+        ),
+        workers=searched.workers or os.cpu_count() or 1,
+        part=searched.numbered(),
+    )
+    parts = [what, repr(replace(searched, workers=0, part="1/1")), version("tapeline")]
+    identity = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    folder = home() / FOLDER / f"sweep-{identity}"
+    number, count = plan.part
+    book = Book(folder, "trials" if count == 1 else f"trials-{number}-of-{count}")
+    return Sweep(plan, player, book, warnings=warnings), folder
 
 
 def first_of(axis: Axis) -> str:
@@ -141,12 +159,11 @@ def _kept(source: Source, asked: Asked) -> Path:
     return folder
 
 
-def _identity(setup: Setup, slices: str, searched: Searched) -> str:
-    """Of what is searched: the same command goes on where it was interrupted."""
+def _identity(setup: Setup, slices: str) -> str:
+    """Of what is played."""
     what = {
         "records": [repr(record) for record in setup.records],
         "interventions": [repr(item) for item in setup.interventions],
         "slices": slices,
-        "searched": repr(replace(searched, workers=0, part="1/1")),
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    return json.dumps(what, sort_keys=True)

@@ -69,6 +69,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Player(Protocol):
     """Plays trials in whatever process it comes to."""
 
+    def whole(self) -> Window:
+        """All the time that its data cover."""
+        ...
+
     def play(self, trial: Trial) -> Result:
         """One trial."""
         ...
