@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tapeline.backtest.alignment import exact
+from tapeline.backtest.parity.alignment import exact
 from tapeline.backtest.run_tables import Description, RunTables, table
 
 MINUTE_NS = 60_000_000_000

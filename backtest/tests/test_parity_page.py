@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from parity_samples import Deal, run_of
 
-from tapeline.backtest.parity import BUCKETS, parity
-from tapeline.backtest.parity_facts import by_line, facts_of
-from tapeline.backtest.parity_page import page_of
+from tapeline.backtest.parity.attribution import BUCKETS, parity
+from tapeline.backtest.parity.facts import by_line, facts_of
+from tapeline.backtest.parity.page import page_of
 from tapeline.backtest.run_tables import RunTables
 
 CLOSES = (100.0, 102.0, 101.0, 105.0)

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from proving.operating import RISK, at, halt, order, played
 
-from tapeline.backtest.alignment import Match
-from tapeline.backtest.parity import Parity, parity
+from tapeline.backtest.parity.alignment import Match
+from tapeline.backtest.parity.attribution import Parity, parity
 from tapeline.backtest.run_tables import RunTables
 from tapeline.contracts.orders import Side
 from tapeline.contracts.risk import TradingState

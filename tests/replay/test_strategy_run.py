@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 from proving.playing import Ground, environment
 
-from tapeline.backtest.alignment import Match
 from tapeline.backtest.engine.loading import Source
 from tapeline.backtest.engine.run import run_file
 from tapeline.backtest.engine.setup import Setup
-from tapeline.backtest.parity import parity
-from tapeline.backtest.parity_facts import facts_of
+from tapeline.backtest.parity.alignment import Match
+from tapeline.backtest.parity.attribution import parity
+from tapeline.backtest.parity.facts import facts_of
 from tapeline.research import read, tables
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

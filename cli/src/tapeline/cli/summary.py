@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,11 +12,9 @@ from tapeline.cli.proofs import Proof, replay_facts, show_lineage, show_replay
 from tapeline.cli.records import TopicRecords, short
 from tapeline.cli.runs import Run
 from tapeline.cli.screen import accounts_table, groups_table
+from tapeline.cli.watch import Watch
 from tapeline.contracts import topics
 from tapeline.contracts.system import Watermark
-
-if TYPE_CHECKING:
-    from tapeline.cli.demo import Watch
 
 
 def facts_of(run: Run, watch: Watch, proof: Proof, seconds: float) -> dict[str, Any]:

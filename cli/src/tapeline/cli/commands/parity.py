@@ -44,9 +44,9 @@ def parity(
     side, whatever their ids. The gap is split over signal, timing, fill, fee, funding, data and
     missing orders, which add up to it exactly; a page shows it with plots.
     """
-    from tapeline.backtest.parity import parity as compared
-    from tapeline.backtest.parity_facts import facts_of
-    from tapeline.backtest.parity_page import page_of
+    from tapeline.backtest.parity.attribution import parity as compared
+    from tapeline.backtest.parity.facts import facts_of
+    from tapeline.backtest.parity.page import page_of
     from tapeline.cli.recorded import tables_of
 
     within_ns = duration_ns(tolerance, "--tolerance") if tolerance else None
@@ -64,7 +64,7 @@ def parity(
 
 def show(facts: dict[str, Any], out: Console) -> None:
     """The table."""
-    from tapeline.backtest.parity_facts import MEANINGS, changed
+    from tapeline.backtest.parity.facts import MEANINGS, changed
 
     orders = facts["orders"]
     matched = orders["EXACT"] + orders["NEAR"] + orders["OPPOSITE"]

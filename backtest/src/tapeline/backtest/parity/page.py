@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from tapeline.backtest.alignment import ZERO
-from tapeline.backtest.parity import BUCKETS, Parity
-from tapeline.backtest.parity_facts import MEANINGS, by_line, changed, facts_of, number
+from tapeline.backtest.parity.alignment import ZERO
+from tapeline.backtest.parity.attribution import BUCKETS, Parity
+from tapeline.backtest.parity.facts import MEANINGS, by_line, changed, facts_of, number
 from tapeline.backtest.report.charts import Chart, line
 from tapeline.backtest.report.document import (
     chart_places,

@@ -41,7 +41,7 @@ from typing import Final
 
 import polars as pl
 
-from tapeline.backtest.alignment import (
+from tapeline.backtest.parity.alignment import (
     ZERO,
     Filled,
     Match,

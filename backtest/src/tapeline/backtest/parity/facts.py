@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from tapeline.backtest.alignment import ZERO, Match, Placed
-from tapeline.backtest.parity import BUCKETS, Parity, Part
+from tapeline.backtest.parity.alignment import ZERO, Match, Placed
+from tapeline.backtest.parity.attribution import BUCKETS, Parity, Part
 from tapeline.backtest.run_tables import Description
 
 MEANINGS: Final[Mapping[str, str]] = {

@@ -1,0 +1,1 @@
+"""Two runs order by order: what their difference in money comes from."""
