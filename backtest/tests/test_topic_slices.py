@@ -196,7 +196,7 @@ def test_slices_that_were_kept_as_columns_have_their_funding_rates(tmp_path: Pat
         async def parts() -> AsyncIterator[MarketSlice]:
             yield part
 
-        await keep(parts(), tmp_path / "kept")
+        await keep(parts(), tmp_path, "kept")
         return [one async for one in SliceTape(tmp_path / "kept", WIDTH_NS).played()]
 
     assert asyncio.run(there_and_back()) == [part]

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from cluster_rules import policy_problems, secret_problems
 from pod_rules import pod_problems
 from proving.playing import PRESET
 
+from tapeline.backtest.data_check.findings import DataUnfit
 from tapeline.backtest.paced.setup import Choice, MarketSlice
 from tapeline.backtest.sweep.sweep import Sweep
 from tapeline.backtest.sweep.trial import TapePlayer
@@ -168,6 +171,51 @@ def test_names_that_are_not_there_are_found_before_anything_is_played(home: Path
         pass
 
 
+class Bent:
+    """Slices whose first trade behind the fortieth slice is dearer."""
+
+    def __init__(self, slices: AsyncIterable[MarketSlice], factor: float) -> None:
+        self._slices = slices
+        self._factor = factor
+
+    async def __aiter__(self) -> AsyncIterator[MarketSlice]:
+        is_bent = False
+        async for part in self._slices:
+            found = {partition: list(ticks) for partition, ticks in part.ticks.items()}
+            for ticks in found.values():
+                if part.number > 40 and not is_bent and isinstance(ticks[0], Trade):
+                    ticks[0] = replace(ticks[0], price=ticks[0].price * self._factor)
+                    is_bent = True
+            yield replace(part, ticks=found)
+
+
+def bent_sweep(factor: float, asked: Asked = ASKED) -> Sweep:
+    """Over data that somebody has touched, ready to run."""
+    source = preset_source(str(PRESET), asked)
+    facts = replace(source.facts, warnings=("said before",))
+    source = replace(source, slices=Bent(source.slices, factor), facts=facts)
+    with sweeps.prepared(source, asked, Searched(axes=AXES)) as (found, _):
+        return found
+
+
+def test_faulty_data_are_not_swept_over_unless_accepted(home: Path) -> None:
+    del home
+    with pytest.raises(DataUnfit, match=r"has faults[\s\S]*ABSURD_PRICE"):
+        bent_sweep(100.0)
+    warnings = bent_sweep(100.0, replace(ASKED, accept_data_faults=True)).warnings
+    assert warnings[0] == "said before"
+    assert any("ABSURD_PRICE" in line for line in warnings)
+
+
+def test_data_that_changed_under_their_name_are_other_data(whole: Sweep) -> None:
+    assert isinstance(whole.player, TapePlayer)
+    same, other = bent_sweep(1.0), bent_sweep(1.001)
+    assert isinstance(same.player, TapePlayer)
+    assert isinstance(other.player, TapePlayer)
+    assert same.player.folder == whole.player.folder != other.player.folder
+    assert same.book._path != other.book._path
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -229,7 +277,7 @@ def test_slices_come_back_from_their_columns(tmp_path: Path) -> None:
         for part in parts:
             yield part
 
-    asyncio.run(keep(given(), tmp_path / "kept"))
+    asyncio.run(keep(given(), tmp_path, "kept"))
     tape = SliceTape(tmp_path / "kept", DAY_NS)
     found = asyncio.run(all_of(tape.played()))
     assert [(p.number, p.end_ns, p.is_final) for p in found] == [
@@ -252,7 +300,7 @@ GIVEN: dict[str, Any] = {
     "run": "", "preset": "econometrics", "axes": ["sma_cross.fast=2,3"], "method": "grid",
     "trials": 5, "seed": 1, "objective": "sharpe", "folds": 2, "share": 0.3, "anchored": True,
     "start": "", "end": "", "instruments": "", "groups": "trend", "settings": [],
-    "feed_options": ["start=2014-01-01"], "llm": "",
+    "feed_options": ["start=2014-01-01"], "llm": "", "accept_data_faults": True,
 }  # fmt: skip
 
 
@@ -270,7 +318,7 @@ def test_the_jobs_pass_the_check_of_the_manifests() -> None:
     arguments = jobs[1]["spec"]["template"]["spec"]["containers"][0]["args"]
     assert arguments[:5] == ["sweep", "--preset", "econometrics", "--param", "sma_cross.fast=2,3"]
     assert arguments[-4:] == ["--workers", "1", "--part", "2/3"]
-    assert "--anchored" in arguments
+    assert {"--anchored", "--accept-data-faults"} < set(arguments)
 
 
 def test_the_check_of_the_manifests_would_see_a_job_that_may_do_more() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from tapeline.cli.home import home
 from tapeline.cli.overrides import pairs, with_groups, with_parameters, with_settings
 from tapeline.cli.plan import intervals_of
 from tapeline.cli.runs import Run, RunStore
-from tapeline.cli.sources import DATA_VARIABLE, PRESETS
+from tapeline.cli.sources import PRESETS
 from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind, Instrument, TradingGroup
 from tapeline.runtime.exits import Failure
@@ -136,7 +135,7 @@ class Source:
     width_ns: int
     facts: Facts
     data: str
-    """what the slices are made of: the same text, the same slices"""
+    """what the slices are made of: the same text, the same slices; empty: only they can tell"""
 
     @property
     def records(self) -> list[Any]:
@@ -174,7 +173,7 @@ def preset_source(name: str, asked: Asked) -> Source:
         slices=FeedSlices(feed, run_id, partitions, asked.choice()),
         width_ns=feed.slice_ns(),
         facts=facts,
-        data=f"{feed.model_dump_json()} {os.environ.get(DATA_VARIABLE, '')}",
+        data="",  # a feed may read files, which change under their names
     )
 
 

@@ -36,6 +36,10 @@ OPTIONS: Final[Mapping[str, str]] = {
     "feed_options": "--feed-option",
     "llm": "--llm",
 }
+SWITCHES: Final[Mapping[str, str]] = {
+    "anchored": "--anchored",
+    "accept_data_faults": "--accept-data-faults",
+}
 LABELS: Final = {
     "app.kubernetes.io/name": NAME,
     "app.kubernetes.io/component": NAME,
@@ -64,7 +68,7 @@ def arguments(given: Mapping[str, Any]) -> list[str]:
         for one in value if isinstance(value, list | tuple) else [value]:
             if one != "":
                 found += [option, str(one)]
-    return [*found, "--anchored"] if given["anchored"] else found
+    return [*found, *(option for name, option in SWITCHES.items() if given[name])]
 
 
 def _meta(name: str) -> Document:

@@ -23,7 +23,7 @@ from tapeline.backtest.sweep.trial import OBJECTIVES, Player, TapePlayer
 from tapeline.backtest.tape.slice_tape import KINDS as KEPT
 from tapeline.backtest.tape.slice_tape import keep
 from tapeline.cli import backtests
-from tapeline.cli.backtests import Asked, BadBacktest, Source
+from tapeline.cli.backtests import Asked, BadBacktest, Source, looked_at
 from tapeline.cli.configuration import KINDS
 from tapeline.cli.home import home
 from tapeline.cli.overrides import with_parameters, with_settings
@@ -82,7 +82,10 @@ def changed(records: Sequence[Any], point: Mapping[str, str]) -> tuple[Any, ...]
 
 @contextmanager
 def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple[Sweep, Path]]:
-    """A sweep that is ready to run, and its folder; the models that it asks answer in the block."""
+    """A sweep that is ready to run, and its folder; the models that it asks answer in the block.
+
+    Raises BadBacktest, BadSpace, BadFolds, BadOverride, DataUnfit.
+    """
     axes = parsed(searched.checked().axes)
     with backtests.models(source.records) as outside:
         setup = replace(source.setup, outside=outside)
@@ -95,8 +98,9 @@ def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple
             change=changed,
             instruments=frozenset(asked.instruments),
         )
+        looked = looked_at(replace(source, slices=player.tape().played()), asked)
         what = _identity(setup, slices.name)
-        yield sweep_of(searched, player, source.width_ns, what)
+        yield sweep_of(searched, player, source.width_ns, what, looked.facts.warnings)
 
 
 def sweep_of(
@@ -147,16 +151,17 @@ def run(sweep: Sweep, on_trial: OnTrial) -> None:
 
 
 def _kept(source: Source, asked: Asked) -> Path:
-    """The slices as columns, written once and shared by all sweeps of the same data."""
+    """The slices as columns, shared by all sweeps of the same data."""
+    parent = home() / TAPE_FOLDER / "slices"
+    if not source.data:
+        return asyncio.run(keep(source.slices, parent))
     what = {"data": source.data, "from": asked.start, "to": asked.end, "width": source.width_ns}
     what["instruments"], what["kinds"] = sorted(asked.instruments), sorted(KEPT)
     what["partitions"] = source.setup.instrument_partitions
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-    folder = home() / TAPE_FOLDER / "slices" / digest
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        asyncio.run(keep(source.slices, folder))
-    return folder
+    name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    if not (parent / name).is_dir():
+        asyncio.run(keep(source.slices, parent, name))
+    return parent / name
 
 
 def _identity(setup: Setup, slices: str) -> str:

@@ -92,14 +92,14 @@ class TapePlayer:
 
     def whole(self) -> Window:
         """All the time that the tape covers."""
-        tape = self._opened()
+        tape = self.tape()
         return Window(tape.start_ns, tape.end_ns)
 
     def play(self, trial: Trial) -> Result:
         """One trial."""
         records = self.change(self.setup.records, trial.point)
         choice = Choice(start_ns=trial.start_ns, end_ns=trial.end_ns, instruments=self.instruments)
-        slices = self._opened().played(choice)
+        slices = self.tape().played(choice)
         setup = self.setup.with_records(records).during(choice)
         try:
             run = asyncio.run(run_paced(setup, slices, Facts()))
@@ -122,7 +122,8 @@ class TapePlayer:
             rows=described.events,
         )
 
-    def _opened(self) -> SliceTape:
+    def tape(self) -> SliceTape:
+        """What is played, mapped."""
         if self._tape is None:
             self._tape = SliceTape(self.folder, self.width_ns)
         return self._tape

@@ -9,11 +9,13 @@ whole or not there.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import typing
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
+from hashlib import file_digest, sha256
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
@@ -110,21 +112,23 @@ class Writer:
         self._rows = []
 
 
-async def keep(slices: AsyncIterable[MarketSlice], folder: Path) -> None:
-    """Writes all slices to a folder that is not there yet; nobody sees half of one."""
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+async def keep(slices: AsyncIterable[MarketSlice], parent: Path, name: str = "") -> Path:
+    """Writes all slices to a folder in `parent`, whole or not at all, and gives that; without a
+    name it is called after what it holds."""
+    # The folder may be shared by machines, whose processes have the same numbers.
+    part = parent / f"{platform.node()}-{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    writers = {name: Writer(name, part) for name in KINDS}
+    writers = {kind: Writer(kind, part) for kind in KINDS}
     rows: list[tuple[int, ...]] = []
     async for piece in slices:
         for partition, ticks in piece.ticks.items():
             for position, tick in enumerate(ticks):
-                name = "trades" if isinstance(tick, Trade) else "quotes"
-                writers[name].add(tick, (partition, position))
-        for name, found in (("macro", piece.macro), ("funding", piece.funding)):
+                kind = "trades" if isinstance(tick, Trade) else "quotes"
+                writers[kind].add(tick, (partition, position))
+        for kind, found in (("macro", piece.macro), ("funding", piece.funding)):
             for position, item in enumerate(found):
-                writers[name].add(item.record, (0, position), item.event_id)
+                writers[kind].add(item.record, (0, position), item.event_id)
         ends = [writer.count for writer in writers.values()]
         rows.append((piece.end_ns, int(piece.is_final), *ends))
     for writer in writers.values():
@@ -132,7 +136,19 @@ async def keep(slices: AsyncIterable[MarketSlice], folder: Path) -> None:
     names = ["end_ns", "is_final", *KINDS]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Int64), orient="row")
     frame.write_ipc(part / "slices.arrow", compression="uncompressed")
+    folder = parent / (name or _digest(part)[:16])
     _move(part, folder)
+    return folder
+
+
+def _digest(folder: Path) -> str:
+    """Of all files in it and their names."""
+    whole = sha256()
+    for path in sorted(folder.rglob("*.arrow")):
+        whole.update(f"{path.relative_to(folder)}\0".encode())
+        with path.open("rb") as file:
+            whole.update(file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def _move(part: Path, folder: Path) -> None:

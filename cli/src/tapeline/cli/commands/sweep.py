@@ -208,6 +208,7 @@ def _source(given: dict[str, Any], shown: Shown) -> tuple[Asked, Source]:
         settings=tuple(given["settings"]),
         feed_options=tuple(given["feed_options"]),
         llm=given["llm"] or backtests.OFFLINE,
+        accept_data_faults=given["accept_data_faults"],
     )
     if asked.llm == backtests.RECORDED:
         raise NothingToPlay(
