@@ -2,7 +2,7 @@
 
 Work T: trade ticks -> one-minute bars -> crossing of two averages -> flips, filled at the next
 tick. Work B: one-minute bars, filled at the next open. Each runner is a process of its own, and
-they take turns; peers live in an environment of their own, made here from requirements/peers.lock.
+they take turns; peers live in environments of their own, made of their locks (bench/peers_home.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,12 +23,11 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from bench import peers_home
 from bench.curve import drawn
 from bench.tables import Result, table
 
 ROOT: Final = Path(__file__).parent.parent
-PEERS: Final = ROOT / ".tapeline" / "peers"
-LOCK: Final = ROOT / "requirements" / "peers.lock"
 CURVE: Final = ROOT / "docs" / "backtest-growth.svg"
 SEED: Final = 7
 START_NS: Final = 1_600_000_020 * 1_000_000_000
@@ -45,17 +44,22 @@ class Runner:
     module: str
     """below bench.peers; empty: Tapeline"""
     works: str
+    lock: str = "peers"
+    """of its environment, in requirements/"""
 
 
 RUNNERS: Final = (
     Runner("Tapeline", "", "TB"),
     Runner("NautilusTrader 1.231", "nautilus_run", "TB"),
+    Runner("hftbacktest 2.4 (no risk gate)", "hftbacktest_run", "T", "hftbacktest"),
     Runner("backtrader 1.9.78", "backtrader_run", "B"),
     Runner("backtesting.py 0.6.6", "backtesting_run", "B"),
     Runner("vectorbt 1.2 (no risk gate)", "vectorbt_run", "B"),
     Runner("bare Python loop", "python_loop", "TB"),
     Runner("bare NumPy", "numpy_columns", "TB"),
 )
+Pythons = Mapping[str, Path | None]
+"""Interpreters of the peers, by their lock."""
 SLOW: Final = {("NautilusTrader 1.231", "B"): 50_000, ("backtrader 1.9.78", "B"): 100_000}
 """Rows of work for those who would take minutes; their rate there is what counts."""
 
@@ -73,16 +77,16 @@ def run(options: argparse.Namespace) -> Result:
     is_quick = options.quick
     ticks = min(options.ticks, 100_000) if is_quick else options.ticks
     bars = min(options.bars, 20_000) if is_quick else options.bars
-    python = peers_python()
+    pythons = {lock: peers_home.interpreter(lock) for lock in sorted({r.lock for r in RUNNERS})}
     results: dict[str, Any] = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
         for work, rows in (("T", ticks), ("B", bars)):
-            results[work] = measured(folder, work, rows, python, 1 if is_quick else options.turns)
+            results[work] = measured(folder, work, rows, pythons, 1 if is_quick else options.turns)
         real = os.environ.get("TAPELINE_DATA_DIR", str(ROOT.parent / "shared" / "data"))
         spy = Path(real) / "spy-trades-20131007-20131011.parquet"
         if spy.is_file() and not is_quick:
-            results["real"] = on_real_ticks(folder, spy)
+            results["real"] = on_real_ticks(folder, spy, pythons)
         if options.curve:
             results["curve"] = growth(folder, SIZES[:3] if is_quick else SIZES)
     return results
@@ -130,12 +134,13 @@ def written(folder: Path, work: str, columns: dict[str, Any], rows: int) -> Path
 # ---- runs
 
 
-def measured(folder: Path, work: str, rows: int, python: Path | None, rounds: int) -> Any:
+def measured(folder: Path, work: str, rows: int, pythons: Pythons, rounds: int) -> Any:
     """Every runner in turn, several times; prints the table."""
     columns = columns_of(work, rows)
     facts: dict[str, list[dict[str, Any]]] = {}
     for _ in range(rounds):
         for runner in RUNNERS:
+            python = pythons[runner.lock]
             if work not in runner.works or (runner.module and python is None):
                 continue
             count = min(rows, SLOW.get((runner.name, work), rows))
@@ -145,7 +150,7 @@ def measured(folder: Path, work: str, rows: int, python: Path | None, rounds: in
     if any(run["rows"] < rows for runs in facts.values() for run in runs):
         for count in sorted({run["rows"] for runs in facts.values() for run in runs} - {rows}):
             path = written(folder, work, columns, count)
-            own = one(RUNNERS[0], work, path, python, folder)
+            own = one(RUNNERS[0], work, path, None, folder)
             facts[f"Tapeline, first {count:,}"] = [{**own, "rows": count}]
     show(work, rows, facts)
     return facts
@@ -169,6 +174,7 @@ def one(runner: Runner, work: str, path: Path, python: Path | None, folder: Path
     said = json.loads(done.stdout.strip().splitlines()[-1])
     return {
         "seconds": said.get("engine_seconds", said.get("seconds")),
+        "warm_up_seconds": said.get("warm_up_seconds", 0.0),
         "process_seconds": whole,
         "orders": said["orders"],
         "equity": said.get("final_equity", said.get("equity")),
@@ -186,6 +192,7 @@ def show(work: str, rows: int, facts: dict[str, list[dict[str, Any]]]) -> None:
         first = runs[0]
         own = rates.get(f"Tapeline, first {first['rows']:,}", rates["Tapeline"])
         whole = median(run["process_seconds"] for run in runs)
+        warm_up = median(run["warm_up_seconds"] for run in runs)
         lines.append(
             [
                 name
@@ -193,6 +200,7 @@ def show(work: str, rows: int, facts: dict[str, list[dict[str, Any]]]) -> None:
                 else f"{name}, first {first['rows']:,}",
                 f"{rates[name]:,.0f}",
                 f"{own / rates[name]:.2f}",
+                f"{warm_up:.2f}" if warm_up else "",
                 f"{whole:.2f}",
                 f"{first['orders']:,}",
                 f"{first['equity']:,.2f}",
@@ -200,17 +208,20 @@ def show(work: str, rows: int, facts: dict[str, list[dict[str, Any]]]) -> None:
             ]
         )
     unit = "ticks/s" if work == "T" else "bars/s"
-    head = ["", unit, "Tapeline / it", "process, s", "orders", "equity", "peak MB"]
+    head = ["", unit, "Tapeline / it", "compiling, s", "process, s", "orders", "equity", "peak MB"]
     what = "trade ticks" if work == "T" else "one-minute bars"
     notes = [
         "  NautilusTrader rounds each fee to cents, and fills bars at their close.",
         "  Bare runs look at no limit, sign nothing and keep no order.",
     ]
+    if work == "T":
+        buying = "hftbacktest has no price that both sides pay: it buys a millionth above the tick."
+        notes.insert(1, f"  {buying}")
     print(table(f"Backtest {work}: {rows:,} {what}, engine alone", head, lines, notes), flush=True)
 
 
-def on_real_ticks(folder: Path, path: Path) -> dict[str, Any]:
-    """Real trades of five days, us alone beside the bare runs that need no peer."""
+def on_real_ticks(folder: Path, path: Path, pythons: Pythons) -> dict[str, Any]:
+    """Real trades of five days, beside hftbacktest and the bare runs that need no peer."""
     found = {}
     frame = pl.read_parquet(path, columns=["ts_event_ns", "price", "size"])
     columns = {name: frame[name].to_numpy() for name in frame.columns}
@@ -219,11 +230,17 @@ def on_real_ticks(folder: Path, path: Path) -> dict[str, Any]:
         for name, values in columns.items()
     }
     place = written(folder, "real", columns, frame.height)
-    own = Path(sys.executable)
+    with_it = {
+        "": None,
+        "hftbacktest_run": pythons["hftbacktest"],
+        "python_loop": Path(sys.executable),
+        "numpy_columns": Path(sys.executable),
+    }
     rows = []
     for runner in RUNNERS:
-        if runner.module in ("", "python_loop", "numpy_columns"):
-            run_facts = one(runner, "T", place, own, folder)
+        python = with_it.get(runner.module)
+        if python is not None or not runner.module:
+            run_facts = one(runner, "T", place, python, folder)
             found[runner.name] = run_facts
             rate = frame.height / run_facts["seconds"]
             rows.append(
@@ -267,46 +284,3 @@ def growth(folder: Path, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
         table(f"Growth of work T, drawn in {CURVE.relative_to(ROOT)}", head, rows_shown), flush=True
     )
     return found
-
-
-# ---- the peers' environment
-
-
-def peers_python() -> Path | None:
-    """The interpreter of the peers, installed on first use; None where that is not possible."""
-    python = PEERS / "bin" / "python"
-    stamp = PEERS / ".lock"
-    if stamp.is_file() and stamp.read_text() == LOCK.read_text():
-        return python
-    chosen = newer_python()
-    if chosen is None:
-        print(
-            "No Python 3.12 or newer was found for the peers (TAPELINE_BENCH_PYTHON names one): "
-            "they are left out.",
-            flush=True,
-        )
-        return None
-    shutil.rmtree(PEERS, ignore_errors=True)
-    subprocess.run([chosen, "-m", "venv", str(PEERS)], check=True)
-    uv = Path(sys.executable).parent / "uv"
-    command = [str(uv), "pip", "sync", "-q", "--require-hashes", str(LOCK)]
-    subprocess.run(command, check=True, env={**os.environ, "VIRTUAL_ENV": str(PEERS)})
-    stamp.write_text(LOCK.read_text())
-    return python
-
-
-def newer_python() -> str | None:
-    """One that the peers' wheels are made for."""
-    named = os.environ.get("TAPELINE_BENCH_PYTHON", "")
-    candidates = [named] if named else [sys.executable, "python3.12", "python3.13"]
-    script = "import sys; sys.exit(not (3, 12) <= sys.version_info[:2] <= (3, 13))"
-    for candidate in candidates:
-        path = shutil.which(candidate)
-        if (
-            path is not None
-            and not subprocess.run(
-                [path, "-c", script], capture_output=True, check=False
-            ).returncode
-        ):
-            return path
-    return None

@@ -39,8 +39,10 @@ def main() -> int:
     compile_lock(["requirements/bootstrap.in"], ROOT / "requirements" / "bootstrap.lock", [])
     compile_lock(everything, ROOT / "requirements.lock", ["--group", "pyproject.toml:dev"])
     # The newest of them want a newer Python than we do.
-    peers = ["--python-version", "3.12"]
-    compile_lock(["requirements/peers.in"], ROOT / "requirements" / "peers.lock", peers)
+    newer = ["--python-version", "3.12"]
+    for peers in ("peers", "hftbacktest"):
+        source = f"requirements/{peers}.in"
+        compile_lock([source], ROOT / "requirements" / f"{peers}.lock", newer)
     constraint = ["--constraint", "requirements.lock"]
     compile_lock(["requirements/build.in"], ROOT / "requirements" / "build.lock", constraint)
     for project in projects():

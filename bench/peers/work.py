@@ -23,6 +23,8 @@ class Came(NamedTuple):
     seconds: float
     orders: int
     equity: float
+    warm_up_seconds: float = 0.0
+    """compiling what the run then uses; no part of seconds"""
 
 
 Columns = Mapping[str, Any]
