@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import pytest
 from proving.playing import Ground, environment
 
 from tapeline.backtest.run_replay import replay_run
+from tapeline.cli import proofs
 from tapeline.cli.commands.act import decide, manual_decision
 from tapeline.cli.desk import Desk
 from tapeline.cli.session import Session
 from tapeline.cli.sources import PRESETS, Source, feed_options, prepared
+from tapeline.cli.strategy_source import Wanted, prepared_strategy
 from tapeline.contracts import topics
 from tapeline.contracts.agents import DecisionKind
 from tapeline.contracts.market import MarkPrice, Trade
@@ -95,20 +98,24 @@ def live_source(url: str, folder: Path) -> Source:
     text = (PRESETS / "live.toml").read_text().replace("BTCUSDT", "XRPETH")
     # Real time on a busy machine: the bounds on ages have tests of their own.
     preset.write_text(text.replace('approval_ttl_ns = "5s"', 'approval_ttl_ns = "60s"'))
-    options = feed_options(
-        exchange="binance",
-        symbols="XRP/ETH",
-        http_url=f"http://{url}",
-        websocket_url=f"ws://{url}",
-        config='{"options": {"fetchMarkets": {"types": ["spot"]}}}',
-    )
     return Source(
         stem="live",
         preset=preset,
         title="public trades of a local exchange",
         is_paced=False,
         exchange="binance",
-        feed_options=options,
+        feed_options=local(url),
+    )
+
+
+def local(url: str) -> dict[str, str]:
+    """Options of the feed by which it takes the local exchange for Binance."""
+    return feed_options(
+        exchange="binance",
+        symbols="XRP/ETH",
+        http_url=f"http://{url}",
+        websocket_url=f"ws://{url}",
+        config='{"options": {"fetchMarkets": {"types": ["spot"]}}}',
     )
 
 
@@ -163,5 +170,65 @@ def test_a_live_run_fills_an_order_at_the_exchanges_price_and_replays(
     assert all(tick.instrument_id == INSTRUMENT for tick in ticks)
     assert min(tick.price for tick in ticks) * 0.99 < fill.price < 1.01 * 507
     replay = asyncio.run(replay_run(settings, run.run_id, run.shards))
+    assert replay.differences == ()
+    assert replay.is_equal
+
+
+STRATEGY = """
+from dataclasses import dataclass
+from tapeline.agents.trigger import JsonState, Opinion
+from tapeline.contracts.agents import Direction
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    count: int = 0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turner(JsonState[Seen]):
+    name: str
+    interval_ns: int
+    state_type = Seen
+
+    def initial(self):
+        return Seen()
+
+    def is_warm(self, state):
+        return True
+
+    def step(self, state, reading):
+        count = state.count + 1
+        way = Direction.LONG if count % 2 else Direction.SHORT
+        return Seen(count=count), Opinion(
+            direction=way, confidence=1.0, horizon_ns=10**11, reason="it turns"
+        )
+"""
+
+
+@pytest.mark.timeout(420)
+def test_a_strategy_file_follows_an_exchange_and_replays(ground: Ground, tmp_path: Path) -> None:
+    mine = tmp_path / f"turner_{ground.token}.py"
+    mine.write_text(STRATEGY)
+    servers = {
+        "KAFKA_BOOTSTRAP_SERVERS": ground.bootstrap_servers,
+        "DATABASE_URL": ground.database_url,
+        "TAPELINE_EXECUTION_RISK_HEARTBEAT_MS_MAX": "60000",
+    }
+    wanted = Wanted(path=mine, interval="4s", instruments=("XRP/ETH",), live="binance")
+    with exchange() as url, environment(servers):
+        run, configuration, source = prepared_strategy(ground.home, wanted)
+        assert not source.is_paced
+        session = Session(ground.home, run, configuration, feed_options=local(url))
+        with session:
+            assert session.stack.endpoints is not None
+            place = Desk(run, session.stack.endpoints, session.folder, ground.home, True)
+            until(session, lambda: len(place.records.all(topics.FILLS, Fill)) > 2)
+            fills = [item.record for item in place.records.all(topics.FILLS, Fill)]
+            time.sleep(2)  # what follows from the fills is on its way
+            session.supervisor.stop()
+            settings = session.kafka_settings(session.stack.endpoints)
+    sides = [fill.side for fill in fills]
+    assert all(fill.instrument_id == INSTRUMENT for fill in fills)
+    assert all(one is not other for one, other in pairwise(sides)), "it turns each time"
+    replay = proofs.replay(run, settings, session.folder)
     assert replay.differences == ()
     assert replay.is_equal
