@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from map_order import reversed_maps
+
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import (
     CashAdjustment,
@@ -404,7 +406,8 @@ class Driver:
         before = self.dumped()
         outputs = self.core.decide(self.state, event)
         assert before == self.dumped(), "deciding changes nothing"
-        assert list(outputs) == list(as_said[0]), "a snapshot changes nothing that is said"
+        for said, _ in as_said:
+            assert list(outputs) == list(said), "a snapshot changes nothing that is said"
         self.state = self.core.evolve(self.state, event)
         self.history.append(event)
         for output in outputs:
@@ -413,18 +416,23 @@ class Driver:
             self.outputs.append(output)
             self.history.append(back)
         assert led_to is None or led_to == self.state, "a talk leads to where evolving comes to"
-        assert as_said[1] == self.state, "a shard that goes on is where one that recovers comes to"
+        for _, state in as_said:
+            assert state == self.state, "a shard that goes on is where one that recovers comes to"
         return outputs
 
-    def _as_said(self, event: Input) -> tuple[Sequence[Output], ExecutionState]:
+    def _as_said(self, event: Input) -> list[tuple[Sequence[Output], ExecutionState]]:
         """What a shard says that comes from a snapshot, and its state when it evolves over the very
-        outputs that it said; those of this driver have been to their topics and back."""
-        state = self.core.load(self.dumped())
-        outputs = self.core.decide(state, event)
-        for item in (event, *outputs):
-            if isinstance(item, Input) or item.topic in self.core.outputs:
-                state = self.core.evolve(state, item)
-        return outputs, state
+        outputs that it said; those of this driver have been to their topics and back. Of two
+        orders that the maps of a snapshot may come in at least one is not that of this driver."""
+        found = []
+        for data in (dumped := self.dumped(), reversed_maps(dumped)):
+            state = self.core.load(data)
+            outputs = self.core.decide(state, event)
+            for item in (event, *outputs):
+                if isinstance(item, Input) or item.topic in self.core.outputs:
+                    state = self.core.evolve(state, item)
+            found.append((outputs, state))
+        return found
 
     def _led_to(self, event: Input) -> ExecutionState | None:
         """The state that the words themselves lead to, where a backtest takes it over; see

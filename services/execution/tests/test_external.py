@@ -307,6 +307,27 @@ def test_while_an_order_is_unknown_its_instrument_only_reduces(
     assert reply(driver, "o3") == "SUBMITTED"
 
 
+def test_of_what_makes_an_instrument_reduce_the_first_by_name_is_told() -> None:
+    """Whatever a snapshot did to the order of the maps."""
+    driver = outside()
+    for name in ("o2", "o1", "o3"):
+        driver.step(approved(order(name)))
+        driver.beat()
+    for name in ("o3", "o2", "o1"):
+        driver.step(replace(UNKNOWN, report_id=f"r-{name}", client_order_id=name))
+    (update,) = updates(driver.step(approved(order("o4"))))
+    assert update.reason.startswith("Order o1 is unknown")
+
+
+def test_of_several_drifts_the_first_by_name_is_told() -> None:
+    driver = outside()
+    driver.step(instrument(instrument_id="A.ARCA"))
+    for _ in range(3):
+        driver.step(statement("3", "99000"))
+    (update,) = updates(driver.step(approved(order("o4"))))
+    assert update.reason.startswith("The venue and our books differ: cash/USD.")
+
+
 def test_an_unknown_order_concerns_no_other_account_and_instrument() -> None:
     driver = outside()
     for record in (account(account_id="a2", mode=Mode.LIVE), live_switch(scope_id="a2")):

@@ -7,6 +7,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from map_order import reversed_maps
+
 from tapeline.contracts import topics
 from tapeline.contracts.accounts import PositionCorrection
 from tapeline.contracts.agents import Decision, DecisionKind
@@ -335,7 +337,8 @@ class Desk:
         before = self.core.dump(self.state)
         outputs = tuple(self.core.decide(self.state, event))
         assert before == self.core.dump(self.state), "deciding changes nothing"
-        assert outputs == as_said[0], "a snapshot changes nothing that is said"
+        for said, _ in as_said:
+            assert outputs == said, "a snapshot changes nothing that is said"
         self.state = self.core.evolve(self.state, event)
         recorded = []
         for output in outputs:
@@ -343,17 +346,22 @@ class Desk:
             self.state = self.core.evolve(self.state, heard)
             recorded.append(heard)
         self.history.append((event, tuple(recorded)))
-        assert as_said[1] == self.state, "a shard that goes on is where one that recovers comes to"
+        for _, state in as_said:
+            assert state == self.state, "a shard that goes on is where one that recovers comes to"
         return tuple(recorded)
 
-    def _as_said(self, event: Input) -> tuple[tuple[Output, ...], RiskState]:
+    def _as_said(self, event: Input) -> list[tuple[tuple[Output, ...], RiskState]]:
         """What a shard says that comes from a snapshot, and its state when it evolves over the very
-        outputs that it said; those of this desk have been over the wire."""
-        state = self.core.load(self.core.dump(self.state))
-        outputs = tuple(self.core.decide(state, event))
-        for item in (event, *outputs):
-            state = self.core.evolve(state, item)
-        return outputs, state
+        outputs that it said; those of this desk have been over the wire. Of two orders that the
+        maps of a snapshot may come in at least one is not that of this desk."""
+        found = []
+        for data in (dumped := self.core.dump(self.state), reversed_maps(dumped)):
+            state = self.core.load(data)
+            outputs = tuple(self.core.decide(state, event))
+            for item in (event, *outputs):
+                state = self.core.evolve(state, item)
+            found.append((outputs, state))
+        return found
 
     def fire(self) -> list[Any]:
         """Fires the timer if it is due, as a driver does at the end of a batch."""

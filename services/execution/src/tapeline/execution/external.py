@@ -58,20 +58,24 @@ def goes_outside(state: ExecutionState, mode: str, venue: str) -> bool:
 
 
 def uncertain_because(state: ExecutionState, order: Order) -> str:
-    """Why an order's instrument only reduces for its account, or empty."""
-    for held in state.orders.values():
-        other = held.order
-        if (
-            held.status is OrderStatus.UNKNOWN
-            and other.account_id == order.account_id
-            and other.instrument_id == order.instrument_id
-        ):
-            return f"Order {other.client_order_id} is unknown at its venue."
+    """Why an order's instrument only reduces for its account, or empty. Of several reasons the
+    first by name: maps have no order once they have been in a snapshot."""
+    unknown = [
+        held.order.client_order_id
+        for held in state.orders.values()
+        if held.status is OrderStatus.UNKNOWN
+        and held.order.account_id == order.account_id
+        and held.order.instrument_id == order.instrument_id
+    ]
+    if unknown:
+        return f"Order {min(unknown)} is unknown at its venue."
     book = state.external.books.get(order.account_id)
-    for drift in () if book is None else book.drifts.values():
-        if drift.difference.instrument_id in ("", order.instrument_id):
-            return f"The venue and our books differ: {drift.difference.subject}."
-    return ""
+    differing = [
+        drift.difference.subject
+        for drift in (() if book is None else book.drifts.values())
+        if drift.difference.instrument_id in ("", order.instrument_id)
+    ]
+    return f"The venue and our books differ: {min(differing)}." if differing else ""
 
 
 def is_reducing(approved: ApprovedOrder) -> bool:
