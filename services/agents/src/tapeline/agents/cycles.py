@@ -99,8 +99,8 @@ class CycleTracker:
             return
         self.waiting.setdefault(heard.signal.signal_id, heard)
         if len(self.waiting) > WAITING_COUNT_MAX:
-            furthest = max(self.waiting.values(), key=lambda item: item.age_key)
-            del self.waiting[furthest.signal.signal_id]
+            _, furthest = max(item.age_key for item in self.waiting.values())
+            del self.waiting[furthest]
 
     def pass_(self, watermark: Watermark, offset: int) -> Closing | None:
         """A watermark; the slice that it completes, if it does."""

@@ -178,15 +178,15 @@ def numbers_positive(question: Question) -> Refusal | None:
     """Quantities and prices are above zero."""
     decision = question.decision
     order_type, is_order = decision.order_type, decision.kind is DecisionKind.ORDER
-    checked = {
-        "quantity": decision.quantity if is_order else None,
-        "limit_price": decision.limit_price if order_type in order_terms.LIMITED else None,
-        "stop_price": decision.stop_price if order_type in order_terms.STOPS else None,
-        "visible_quantity": decision.visible_quantity,
-        "take_profit_price": decision.take_profit_price,
-        "stop_loss_price": decision.stop_loss_price,
-    }
-    for name, value in checked.items():
+    checked = (
+        ("quantity", decision.quantity if is_order else None),
+        ("limit_price", decision.limit_price if order_type in order_terms.LIMITED else None),
+        ("stop_price", decision.stop_price if order_type in order_terms.STOPS else None),
+        ("visible_quantity", decision.visible_quantity),
+        ("take_profit_price", decision.take_profit_price),
+        ("stop_loss_price", decision.stop_loss_price),
+    )
+    for name, value in checked:
         if value is not None and value <= 0:
             return Refusal(
                 code=DenialCode.NOT_POSITIVE,
@@ -294,11 +294,11 @@ def on_tick(question: Question, wish: Wish) -> Refusal | None:
     """Prices that the venue can quote."""
     assert question.instrument is not None
     decision, tick_size = question.decision, question.instrument.tick_size
-    prices = {"limit price": wish.limit_price, "stop price": wish.stop_price}
+    prices = [("limit price", wish.limit_price), ("stop price", wish.stop_price)]
     if wish.opening:
-        prices["take profit"] = decision.take_profit_price
-        prices["stop loss"] = decision.stop_loss_price
-    for name, price in prices.items():
+        prices.append(("take profit", decision.take_profit_price))
+        prices.append(("stop loss", decision.stop_loss_price))
+    for name, price in prices:
         if price is not None and not is_multiple(price, tick_size):
             return Refusal(
                 code=DenialCode.TICK_SIZE,

@@ -109,7 +109,8 @@ def unit_of(state: RiskState, instrument_id: str, base: str) -> Unit | None:
 def combined(reserves: Mapping[str, Reserve]) -> Reserve:
     """The open orders of all groups of an instrument together."""
     if len(reserves) == 1:
-        return next(iter(reserves.values()))
+        (only,) = reserves.values()
+        return only
     total = NOTHING
     for part in reserves.values():
         total = Reserve(

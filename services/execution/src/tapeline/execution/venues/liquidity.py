@@ -86,7 +86,7 @@ def _spread(report: VenueReport, levels: Levels, before: Levels) -> Levels:
         part = min(left, max(size - had, ZERO))
         gone[price] = fixed(had + part)
         left -= part
-    last = next(reversed(gone))
+    *_, last = levels
     gone[last] = fixed(gone[last] + left)
     return gone
 
