@@ -3,6 +3,7 @@ for, and the file of a sweep is read once."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -71,6 +72,36 @@ def test_a_folder_is_played_as_each_of_its_files(folder: Path) -> None:
     assert all(Path(run["folder"]).is_dir() for run in facts["runs"])
 
 
+def test_a_folder_of_text_is_played_like_one_of_parquet(folder: Path) -> None:
+    wanted = said("backtest", "--trades", str(folder), *PLAN)
+    for number in range(1, 3):
+        path = folder / f"X{number}.SIM.parquet"
+        text = pl.read_parquet(path).write_csv().encode()
+        path.unlink()
+        if number == 1:
+            (folder / "X1.SIM.csv").write_bytes(text)
+        else:
+            (folder / "X2.SIM.CSV.gz").write_bytes(gzip.compress(text))
+    (folder / ".X3.SIM.csv").write_text("hidden")
+    (folder / "X4.SIM.xlsx").write_text("no data")
+    (folder / "X5.SIM.csv").mkdir()
+    facts = said("backtest", "--trades", str(folder), *PLAN)
+    for name in ("instrument", "digest"):
+        assert [run[name] for run in facts["runs"]] == [run[name] for run in wanted["runs"]]
+    assert facts["left_out"] == ["X4.SIM.xlsx", "X5.SIM.csv"]
+    (folder / "X1.SIM.csv.gz").write_text("the same again")
+    with pytest.raises(BadOption, match=r"X1\.SIM\.csv and X1\.SIM\.csv\.gz are both"):
+        said("backtest", "--trades", str(folder), *PLAN)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_a_file_that_cannot_be_read_is_named(folder: Path, ending: str) -> None:
+    (folder / f"BAD.SIM{ending}").write_bytes(b"\x1f\x8b no such thing")
+    done = CliRunner().invoke(app, ["backtest", "--trades", str(folder), *PLAN, "--json"])
+    assert isinstance(done.exception, SomeRefused)
+    assert f"BAD.SIM{ending} cannot be read" in done.exception.cause
+
+
 def test_a_file_that_is_refused_is_named_and_stops_no_other(folder: Path) -> None:
     bad = folder / "X1.SIM.parquet"
     pl.read_parquet(bad).reverse().write_parquet(bad)
@@ -86,7 +117,12 @@ def test_a_file_that_is_refused_is_named_and_stops_no_other(folder: Path) -> Non
 def test_what_a_folder_cannot_be_asked_is_refused(folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    for words in (["--trades", str(folder), "--instrument", "X.SIM"], ["--trades", str(empty)]):
+    trades = ["--trades", str(folder)]
+    for words in (
+        [*trades, "--instrument", "X.SIM"],
+        [*trades, "--workers", "-1"],
+        ["--trades", str(empty)],
+    ):
         with pytest.raises(BadOption):
             CliRunner().invoke(app, ["backtest", *words], catch_exceptions=False)
 

@@ -1,6 +1,7 @@
 """`tapeline backtest --trades|--bars FOLDER`: the same backtest of every file, and one table.
 
-Each file is an instrument, named like it without the ending. They are played by several processes,
+Each file is an instrument, named like it without the ending; what ends otherwise is left out and
+said so. They are played by several processes,
 one at a time in each, so that memory depends on the largest alone. A file that is refused stops
 none of the others; the command then ends with an error that names it.
 """
@@ -24,7 +25,7 @@ from tapeline.cli.screen import console
 from tapeline.runtime.clock import monotonic_s
 from tapeline.runtime.exits import USAGE, Failure
 
-ENDINGS: Final = (".parquet", ".pq", ".csv")
+ENDINGS: Final = (".parquet", ".pq", ".csv", ".csv.gz")
 FOLDER: Final = "batches"
 SUMS: Final = ("events", "bars", "orders", "denials", "fills", "fees")
 
@@ -37,7 +38,11 @@ class SomeRefused(Failure):
 
 def run(asked: Asked, workers: int, *, is_json: bool) -> None:
     """Plays all, saves each run and the table; raises BadOption, SomeRefused."""
+    if workers < 0:
+        raise BadOption(f"--workers {workers} is no number of processes.", "Give one from 0.")
     jobs = jobs_of(asked)
+    taken = {job.trades or job.bars for job in jobs}
+    left_out = [path.name for path in _visible(asked) if path not in taken]
     begin_s = monotonic_s()
     rows = _played(jobs, workers or os.cpu_count() or 1)
     table = _written(asked, rows)
@@ -48,6 +53,7 @@ def run(asked: Asked, workers: int, *, is_json: bool) -> None:
         "seconds": round(monotonic_s() - begin_s, 3),
         "peak_rss_mb": max((row["peak_rss_mb"] for row in done), default=0.0),
         "results": str(table),
+        "left_out": left_out,
     }
     if is_json:
         print_line({**facts, "runs": rows})
@@ -63,31 +69,51 @@ def run(asked: Asked, workers: int, *, is_json: bool) -> None:
 
 def jobs_of(asked: Asked) -> list[Asked]:
     """One backtest a file, by name; raises BadOption."""
-    folder = asked.trades or asked.bars
-    assert folder is not None, "the caller has looked"
     if asked.instrument:
         raise BadOption(
-            f"--instrument {asked.instrument} cannot be all files of {folder}.",
+            f"--instrument {asked.instrument} cannot be all files of {asked.trades or asked.bars}.",
             "Leave it out: each file is named like its instrument, such as BTCUSD.SIM.parquet.",
         )
+    named = [
+        (path, path.name[: -len(ending)])
+        for path in _visible(asked)
+        for ending in ENDINGS
+        if path.is_file() and path.name.lower().endswith(ending)
+    ]
+    _require_names(named)
     is_bars = asked.bars is not None
-    jobs = [
+    return [
         replace(
             asked,
-            instrument=path.stem,
+            instrument=name,
             trades=None if is_bars else path,
             bars=path if is_bars else None,
         )
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in ENDINGS
+        for path, name in named
     ]
-    names = [job.instrument for job in jobs]
-    if not jobs or len(set(names)) < len(names):
+
+
+def _visible(asked: Asked) -> list[Path]:
+    """What lies in the folder, hidden files left out."""
+    folder = asked.trades or asked.bars
+    assert folder is not None, "the caller has looked"
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+
+
+def _require_names(named: Sequence[tuple[Path, str]]) -> None:
+    if not named:
         raise BadOption(
-            f"{folder} holds no Parquet or CSV file, or two of one name.",
+            f"The folder holds no file that ends in {', '.join(ENDINGS)}.",
             "Put one file an instrument into it.",
         )
-    return jobs
+    seen: dict[str, Path] = {}
+    for path, name in named:
+        if name in seen:
+            raise BadOption(
+                f"{seen[name]} and {path.name} are both of {name}.",
+                "Leave one file an instrument in it.",
+            )
+        seen[name] = path
 
 
 def _played(jobs: Sequence[Asked], workers: int) -> list[dict[str, Any]]:
@@ -141,3 +167,5 @@ def _show(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
         f"{facts['instruments']} instruments, {facts['events']:,} events, {facts['orders']:,} "
         f"orders in {facts['seconds']:.1f} s; table in {facts['results']}"
     )
+    if facts["left_out"]:
+        out.print(f"  ! not played: {', '.join(facts['left_out'])}", markup=False, style="yellow")

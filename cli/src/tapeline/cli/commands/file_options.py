@@ -9,12 +9,18 @@ import typer
 
 Trades = Annotated[
     Path | None,
-    typer.Option("--trades", help="Play a Parquet or CSV file: ts_event_ns, price, size."),
+    typer.Option(
+        "--trades",
+        help="Play a Parquet or CSV (.csv, .csv.gz) file: ts_event_ns, price, size; of backtest "
+        "also a folder of such.",
+    ),
 ]
 Bars = Annotated[
     Path | None,
     typer.Option(
-        "--bars", help="Play a Parquet or CSV file: ts_open_ns, open, high, low, close, volume."
+        "--bars",
+        help="Play a Parquet or CSV (.csv, .csv.gz) file: ts_open_ns, open, high, low, close, "
+        "volume; of backtest also a folder of such.",
     ),
 ]
 Instrument = Annotated[str, typer.Option("--instrument", help="Of the file, such as BTCUSD.SIM.")]
