@@ -63,11 +63,15 @@ def played(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Played:
     }
     # The servers are shared: a name that no other session has used.
     named = strategy.rename(folder / f"streak_{ground.token}.py")
+    words = ["run", str(named), "--trades", str(trades), "--instrument", NAME]
+    facts = said(variables, *words, "--param", "length=2")
+    return Played(facts=facts, strategy=named, trades=trades, variables=variables)
+
+
+def said(variables: dict[str, str], *words: str) -> dict[str, Any]:
+    """What a command says in a process of its own, which knows no strategy yet."""
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tapeline.cli", "run", str(named), "--json"),
-            *("--trades", str(trades), "--instrument", NAME, "--param", "length=2"),
-        ],
+        [sys.executable, "-m", "tapeline.cli", *words, "--json"],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -75,7 +79,8 @@ def played(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Played:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return Played(facts=json.loads(done.stdout), strategy=named, trades=trades, variables=variables)
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
 
 
 def test_the_run_names_the_code_by_its_digest_and_its_replay_is_equal(played: Played) -> None:
@@ -106,3 +111,13 @@ def test_the_same_file_decides_the_same_in_a_backtest_and_on_paper(played: Playe
     assert found.count(Match.EXACT) == len(then)
     pairs = [pair for pair in facts_of(found)["pairs"] if pair["buckets"]]
     assert found.gap == 0, json.dumps(pairs, indent=1)
+
+
+def test_the_run_is_played_again_from_its_tape(played: Played) -> None:
+    run = played.facts["run"]
+    with environment(played.variables):
+        decisions = len(read("decisions", run))
+    assert said(played.variables, "backtest", "--run", run)["counts"]["decisions"] == decisions
+    axis = ("--param", f"{played.strategy.stem}.length=2,3", "--objective", "total_return")
+    swept = said(played.variables, "sweep", "--run", run, *axis)
+    assert [row["refused"] for row in swept["rows"]] == [""] * 3

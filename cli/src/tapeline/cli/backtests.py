@@ -21,6 +21,7 @@ from tapeline.backtest.paced.feed_slices import FeedSlices, settings_of
 from tapeline.backtest.paced.offline_model import offline_model
 from tapeline.backtest.paced.run import Facts, PacedRun, run_paced
 from tapeline.backtest.paced.setup import Choice, Known, MarketSlice, Setup
+from tapeline.backtest.strategies import offer_kept
 from tapeline.backtest.tape.recorded_run import RecordedRun, pull_run
 from tapeline.backtest.tape.store import OnPulled, Tape
 from tapeline.backtest.tape.topic_slices import TopicSlices
@@ -29,7 +30,7 @@ from tapeline.cli.desk import desk
 from tapeline.cli.home import home
 from tapeline.cli.overrides import pairs, with_groups, with_parameters, with_settings
 from tapeline.cli.plan import intervals_of
-from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.runs import Run, RunStore, strategies_of
 from tapeline.cli.sources import PRESETS
 from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind, Instrument, TradingGroup
@@ -136,6 +137,8 @@ class Source:
     facts: Facts
     data: str
     """what the slices are made of: the same text, the same slices; empty: only they can tell"""
+    strategies: Path | None = None
+    """folder of the strategy files that the configuration names"""
 
     @property
     def records(self) -> list[Any]:
@@ -231,7 +234,8 @@ def pulled(name: str, on_pulled: OnPulled) -> tuple[Run, Tape]:
 def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
     """The market data of a recorded run, from its tape."""
     run, tape = pulled(name, on_pulled)
-    configuration = load_configuration(RunStore(home()).folder(run.name) / CONFIGURATION)
+    folder = RunStore(home()).folder(run.name)
+    configuration = load_configuration(folder / CONFIGURATION)
     recorded = RecordedRun(tape)
     feed = feed_settings(configuration, asked)
     setup = Setup(
@@ -264,12 +268,14 @@ def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
         width_ns=feed.slice_ns(),
         facts=facts,
         data=f"run {run.name} {run.started_ns} {tape.end((topics.TICKS, 0))}",
+        strategies=strategies_of(folder),
     )
 
 
 def played_run(name: str, asked: Asked, on_slice: OnSlice, on_pulled: OnPulled) -> PacedRun:
     """Plays the market data of a recorded run, from its tape."""
     source = looked_at(run_source(name, asked, on_pulled), asked)
+    offer_kept(source.strategies)
     with models(source.records if asked.llm == OFFLINE else ()) as outside:
         setup = replace(source.setup, outside=outside or source.setup.outside)
         return asyncio.run(run_paced(setup, source.slices, source.facts, on_slice))

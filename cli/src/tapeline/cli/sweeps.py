@@ -97,6 +97,7 @@ def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple
             width_ns=source.width_ns,
             change=changed,
             instruments=frozenset(asked.instruments),
+            strategies=source.strategies,
         )
         looked = looked_at(replace(source, slices=player.tape().played()), asked)
         what = _identity(setup, slices.name)

@@ -16,6 +16,7 @@ from tapeline.backtest.paced.setup import Choice, Setup
 from tapeline.backtest.report.growth import daily_returns, worth_of
 from tapeline.backtest.report.performance import performance
 from tapeline.backtest.run_tables import RunTables
+from tapeline.backtest.strategies import offer_kept
 from tapeline.backtest.sweep.folds import Window
 from tapeline.backtest.sweep.space import Point
 from tapeline.backtest.tape.slice_tape import SliceTape
@@ -88,6 +89,8 @@ class TapePlayer:
     width_ns: int
     change: Change
     instruments: frozenset[str] = frozenset()
+    strategies: Path | None = None
+    """folder of the strategy files that the configuration names"""
     _tape: SliceTape | None = field(default=None, init=False)
 
     def whole(self) -> Window:
@@ -97,6 +100,7 @@ class TapePlayer:
 
     def play(self, trial: Trial) -> Result:
         """One trial."""
+        offer_kept(self.strategies)
         records = self.change(self.setup.records, trial.point)
         choice = Choice(start_ns=trial.start_ns, end_ns=trial.end_ns, instruments=self.instruments)
         slices = self.tape().played(choice)
