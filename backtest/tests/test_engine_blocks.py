@@ -21,7 +21,7 @@ from tapeline.backtest.data_check.open_time import DAY_NS, HOUR_NS
 from tapeline.backtest.data_check.series import Rules
 from tapeline.backtest.engine.loading import Care, Source
 from tapeline.backtest.engine.market import TABLE, load_trades
-from tapeline.backtest.engine.rows import MarketUnusable
+from tapeline.backtest.engine.rows import TRADE_COLUMNS, MarketUnusable, RowFile
 from tapeline.backtest.engine.run import run_file
 from tapeline.backtest.engine.setup import Costs
 
@@ -178,3 +178,27 @@ def test_real_trades_are_judged_and_played_the_same_by_blocks() -> None:
     for rules in (Rules(interval_ns=MINUTE), Rules(interval_ns=MINUTE, calendar="XNYS")):
         whole = check_data(frame.select(names), rules, source="here")
         assert reported(columns, rules, [100_003]) == whole
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    rows = [(SECOND, 100.0)] * 20
+    path = written(tmp_path, rows)
+    blocks = RowFile(path, TRADE_COLUMNS, block_rows=5).blocks()
+    assert next(blocks).count == 5
+    written(tmp_path, [(SECOND, 101.0), *rows[1:]])
+    with pytest.raises(MarketUnusable, match="was changed while it was read") as caught:
+        next(blocks)
+    assert caught.value.code == "CHANGED"
+
+
+def test_a_tick_is_not_looked_up_in_a_file_that_took_the_place_of_the_one_read(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, [(SECOND, 100.0)] * 20)
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", [(SECOND, 90.0)] * 20)
+    market = Source(path=path, is_bars=False, block_rows=5).load(MINUTE, IN_SPITE).market
+    assert market.tick(0).price == 100.0
+    other.replace(path)
+    with pytest.raises(MarketUnusable, match="was changed"):
+        market.tick(19)

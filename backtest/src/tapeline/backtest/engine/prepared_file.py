@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from tapeline.backtest.engine.rows import MarketUnusable
+from tapeline.backtest.engine.rows import MarketUnusable, State
 
 UNITS_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 ISO: Final = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d")
@@ -32,12 +32,13 @@ def prepared(path: Path, time_column: str, time_format: str, folder: Path) -> Pa
     if is_parquet and time_format in ("", "ns"):
         return path
     try:
+        state = State.of(path)
         with path.open("rb") as opened:
             digest = sha256(file_digest(opened, "sha256").digest())
         digest.update(f"{time_column}\0{time_format}".encode())
         found = folder / f"{path.name}-{digest.hexdigest()[:16]}.parquet"
         if not found.is_file():
-            _copy(path, found, is_parquet, (time_column, time_format))
+            _copy(path, found, state, (time_column, time_format))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise MarketUnusable(
             "UNREADABLE",
@@ -48,15 +49,17 @@ def prepared(path: Path, time_column: str, time_format: str, folder: Path) -> Pa
     return found
 
 
-def _copy(path: Path, found: Path, is_parquet: bool, time: tuple[str, str]) -> None:
+def _copy(path: Path, found: Path, state: State, time: tuple[str, str]) -> None:
     # Dates are not guessed: the third of April may be the fourth of March.
-    rows = pl.scan_parquet(path, glob=False) if is_parquet else pl.scan_csv(path, glob=False)
+    scan = pl.scan_parquet if path.suffix.lower() in PARQUET else pl.scan_csv
+    rows = scan(path, glob=False)
     if time[0] in rows.collect_schema():
         rows = rows.with_columns(_time(path, rows, *time).alias(time[0]))
     found.parent.mkdir(parents=True, exist_ok=True)
     part = found.with_suffix(f".{os.getpid()}.part")
     try:
         rows.sink_parquet(part)
+        state.require(path)
         part.replace(found)
     finally:
         part.unlink(missing_ok=True)

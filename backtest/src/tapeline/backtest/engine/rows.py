@@ -4,7 +4,7 @@ A file is never held whole: a block is read, looked at and let go, so that memor
 its rows. Row numbers count from 0 in the whole file.
 
 Errors (all MarketUnusable, each with a stable code):
-    UNREADABLE, MISSING_COLUMN, BAD_VALUE, UNSORTED, OVERLAPPING, EMPTY
+    UNREADABLE, MISSING_COLUMN, BAD_VALUE, UNSORTED, OVERLAPPING, EMPTY, CHANGED
 """
 
 from __future__ import annotations
@@ -97,8 +97,32 @@ class ColumnsDigest:
 
 
 @dataclass(frozen=True)
+class State:
+    """By what a file that was written to, or replaced, is told from the one before."""
+
+    inode: int
+    size: int
+    written_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> State:
+        """As it is now; raises OSError."""
+        found = path.stat()
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def require(self, path: Path) -> None:
+        """Raises MarketUnusable where the file is not in this state."""
+        if State.of(path) != self:
+            raise MarketUnusable(
+                "CHANGED",
+                f"{path} was changed while it was read.",
+                "Run again once nobody writes to it; nothing was saved.",
+            )
+
+
+@dataclass(frozen=True)
 class RowFile:
-    """A Parquet file of trades or bars."""
+    """A Parquet file of trades or bars, which must stay as it is while it is read."""
 
     path: Path
     wanted: tuple[str, ...]
@@ -130,6 +154,10 @@ class RowFile:
             )
         return names
 
+    @cached_property
+    def _state(self) -> State:
+        return State.of(self.path)
+
     def blocks(self) -> Iterator[Block]:
         """All rows, in order; raises MarketUnusable where one is no good."""
         start, before_ns = 0, None
@@ -157,6 +185,7 @@ class RowFile:
         try:
             if not self.path.is_file():
                 raise FileNotFoundError("there is no such file")
+            self._state.require(self.path)
             return pl.read_parquet_schema(self.path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise self._unreadable(error) from error
@@ -164,9 +193,11 @@ class RowFile:
     def _read(self, start: int) -> pl.DataFrame:
         try:
             rows = pl.scan_parquet(self.path, glob=False).select(list(self.names.values()))
-            return rows.slice(start, self.block_rows).collect()
+            found = rows.slice(start, self.block_rows).collect()
+            self._state.require(self.path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise self._unreadable(error) from error
+        return found
 
     def _unreadable(self, error: Exception) -> MarketUnusable:
         return MarketUnusable(
