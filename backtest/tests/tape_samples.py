@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
+import polars as pl
 from memory_log import MemoryLog
 
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.store import Tape
+from tapeline.runtime.log import Raw, RawColumns, values_digest
 
 TICKS = ("ticks", 0)
 
@@ -24,22 +27,44 @@ def a_log(count: int = 25, markers: int = 1) -> MemoryLog:
     return log
 
 
-class Dying(MemoryLog):
-    """A log whose reader is killed in its third file."""
-
-    def read(self, ranges: Any) -> Any:
-        if len(self.reads) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(ranges)
-
-
 def pull_and_die(folder: Path) -> None:
-    """What a process does that is killed while it pulls."""
+    """What a process does that is killed before its third file."""
     store.CHUNK = 10  # type: ignore[misc]
-    Tape(folder).pull(Dying(a_log().records, markers=1), ["ticks"])
+    write = store.write
+
+    def write_or_die(place: Path, topic: str, bounds: tuple[int, int], found: RawColumns) -> None:
+        if bounds[0] == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(place, topic, bounds, found)
+
+    store.write = write_or_die
+    Tape(folder).pull(a_log(), ["ticks"])
 
 
 def pull(folder: Path) -> None:
     """What a process does that pulls in many small files."""
     store.CHUNK = 3  # type: ignore[misc]
     Tape(folder).pull(a_log(200), ["ticks"])
+
+
+def old_file(folder: Path, start: int, end: int, raws: Sequence[Raw]) -> Path:
+    """A file as the tape wrote it before it had columns."""
+    schema = {"offset": pl.Int64(), "append_ms": pl.Int64()}
+    schema |= dict.fromkeys(("key", "value", "headers"), pl.Binary())
+    table = pl.DataFrame(
+        {
+            "offset": [raw.offset for raw in raws],
+            "append_ms": [raw.append_ms for raw in raws],
+            "key": [raw.key for raw in raws],
+            "value": [raw.value for raw in raws],
+            "headers": [
+                msgspec.msgpack.encode(raw.headers) if raw.headers else None for raw in raws
+            ],
+        },
+        schema=schema,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{start:020d}-{end:020d}.parquet"
+    metadata = {"tapeline.digest": values_digest(raws).hex(), "tapeline.count": str(len(raws))}
+    table.write_parquet(path, compression="zstd", metadata=metadata)
+    return path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tapeline.runtime.log import Raw, TopicPartition
+from tapeline.runtime.log import Raw, RawColumns, TopicPartition
+
+BATCH = 4
 
 
 @dataclass
@@ -51,3 +53,19 @@ class MemoryLog:
             self.reads.append((place, start, end))
             found[place] = [raw for raw in self.records[place] if start <= raw.offset < end]
         return found
+
+    def stream(self, place: TopicPartition, start: int, behind: int) -> Generator[RawColumns]:
+        """In batches of a few records."""
+        if start >= behind:
+            return
+        self.reads.append((place, start, behind))
+        found = [raw for raw in self.records[place] if start <= raw.offset < behind]
+        for at in range(0, len(found), BATCH):
+            part = found[at : at + BATCH]
+            yield RawColumns(
+                [raw.offset for raw in part],
+                [raw.append_ms for raw in part],
+                [raw.key for raw in part],
+                [raw.value for raw in part],
+                [raw.headers for raw in part],
+            )

@@ -1,14 +1,13 @@
 """Records of a run's topics as Parquet files, one a range of offsets, never changed once written.
 
-    <home>/tape/<run>/<topic>-<partition>/<from>-<to>.parquet
+    <home>/tape/<run>/<topic>-<partition>/<from>-<to>-<digest>.parquet
 
-The columns are those of a record: offset, append_ms, key, value, headers. The metadata of a file
-hold its range, its number of records and the digest over their values; both are checked whenever
-it is read. A file comes to be under another name and is moved, so it is whole or not there; whoever
-pulls a partition holds its lock, so that two processes do not pull the same twice. What a process
-that was killed left behind is taken away by the next. The tape of a run that has ended is closed:
-where each partition ends is written down, and a file or a folder that is gone later is missed.
-Which run it is of is written down as well: a name may come again when a run has been deleted.
+`tape_file` tells what is in a file, and checks it whenever it is read. A file comes to be under
+another name and is moved, so it is whole or not there; whoever pulls a partition holds its lock, so
+that two processes do not pull the same twice. What a process that was killed left behind is taken
+away by the next. The tape of a run that has ended is closed: where each partition ends is written
+down, and a file or a folder that is gone later is missed. Which run it is of is written down as
+well: a name may come again when a run has been deleted.
 
 Errors:
     TapeHole        records were deleted before they were pulled, or a file is missing
@@ -20,48 +19,41 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise, repeat
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import polars as pl
 
-from tapeline.runtime.columns import fill_slots
+from tapeline.backtest.tape.tape_file import (
+    PART,
+    Part,
+    TapeDamaged,
+    part_of,
+    read_frame,
+    read_raws,
+    write,
+)
 from tapeline.runtime.exits import USAGE, Failure
-from tapeline.runtime.log import Raw, TopicPartition, values_digest
+from tapeline.runtime.log import Raw, RawColumns, TopicPartition
 
 CHUNK: Final = 50_000
 """offsets in a file, at most"""
-SCHEMA: Final[Mapping[str, pl.DataType]] = {
-    "offset": pl.Int64(),
-    "append_ms": pl.Int64(),
-    "key": pl.Binary(),
-    "value": pl.Binary(),
-    "headers": pl.Binary(),
-}
-DIGEST, COUNT, LOCK, PART = "tapeline.digest", "tapeline.count", "lock", ".part"
+LOCK: Final = "lock"
 ENDS: Final = "ends.json"
 """of a closed tape: topic-partition -> offset behind its last record"""
 OWNER: Final = "run.json"
 """of a tape: what tells its run from all others"""
 OnPulled = Callable[[int, int], None]
 """Hears (offsets that are on the tape, offsets in all)."""
-_ENCODE = msgspec.msgpack.Encoder().encode
-_HEADERS = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
 
 
 class TapeHole(Failure):
     """Records are missing for good."""
-
-    exit_code = USAGE
-
-
-class TapeDamaged(Failure):
-    """A file of the tape is not what was written."""
 
     exit_code = USAGE
 
@@ -87,20 +79,9 @@ class Log(Protocol):
         """Offsets behind the last record."""
         ...
 
-    def read(
-        self, ranges: Mapping[TopicPartition, tuple[int, int]]
-    ) -> dict[TopicPartition, list[Raw]]:
-        """Committed records with from <= offset < to."""
+    def stream(self, place: TopicPartition, start: int, behind: int) -> Generator[RawColumns]:
+        """Committed records with start <= offset < behind, in order."""
         ...
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Part:
-    """A file and the offsets it stands for."""
-
-    start: int
-    end: int
-    path: Path
 
 
 class Tape:
@@ -121,14 +102,13 @@ class Tape:
         total, done = sum(ends.values()), 0
         for place in places:
             with self._locked(place) as folder:
-                position = self._resumed(place, folder, starts[place])
-                done += position
-                while position < ends[place]:
-                    behind = min(position + CHUNK, ends[place])
-                    _write(folder, position, behind, log.read({place: (position, behind)})[place])
-                    done += behind - position
-                    position = behind
-                    on_pulled(done, total)
+                start = self._resumed(place, folder, starts[place])
+                done += start
+                with closing(_pulled(log, place, folder, (start, ends[place]))) as edges:
+                    for behind in edges:
+                        done += behind - start
+                        start = behind
+                        on_pulled(done, total)
 
     def belong_to(self, run: Mapping[str, str | int]) -> None:
         """Writes down whose tape it is, or raises TapeForeign where it is another's or nobody's."""
@@ -178,7 +158,20 @@ class Tape:
     def chunks(self, place: TopicPartition) -> Iterator[list[Raw]]:
         """The records of a partition, file by file; raises TapeHole, TapeDamaged."""
         for part in self._parts(place):
-            yield _read(place, part)
+            yield read_raws(place, part)
+
+    def frames(self, place: TopicPartition) -> Iterator[pl.DataFrame]:
+        """A partition of a bulk topic as columns (see `bulk_frame`), file by file, without an
+        object for a record; raises TapeHole, TapeDamaged."""
+        for part in self._parts(place):
+            yield read_frame(place, part)[0]
+
+    def records(self, place: TopicPartition) -> Iterator[list[Any]]:
+        """The records of a partition of a bulk topic, file by file, and a DecodeError in the place
+        of each that is none; raises TapeHole, TapeDamaged."""
+        for part in self._parts(place):
+            frame, made = read_frame(place, part)
+            yield made.records(frame)
 
     def read(self, topic: str, partition: int, start: int, behind: int) -> list[Raw]:
         """The records with start <= offset < behind; raises TapeHole where the tape ends before."""
@@ -193,7 +186,7 @@ class Tape:
             raw
             for part in self._parts(place)
             if part.start < behind and part.end > start
-            for raw in _read(place, part)
+            for raw in read_raws(place, part)
             if start <= raw.offset < behind
         ]
 
@@ -214,10 +207,16 @@ class Tape:
     def _parts(self, place: TopicPartition) -> list[Part]:
         """The files of a partition in order; raises TapeHole where one is missing."""
         folder = self._folder_of(place)
-        parts = sorted(map(_part_of, folder.glob("*-*.parquet")))
+        parts = sorted(map(part_of, folder.glob("*.parquet")))
         begins = [0, *(part.end for part in parts)]
         for end, part in zip(begins, parts, strict=False):
-            if part.start != end:
+            if part.start < end:
+                raise TapeDamaged(
+                    f"The tape of {place[0]}-{place[1]} has offsets {part.start} to "
+                    f"{min(part.end, end) - 1} twice.",
+                    f"Delete {folder} to pull it again from the topic.",
+                )
+            if part.start > end:
                 raise TapeHole(
                     f"The tape of {place[0]}-{place[1]} lacks offsets {end} to {part.start - 1}.",
                     f"A file of {folder} is gone: delete the folder to pull it again.",
@@ -257,60 +256,38 @@ def _place_of(folder: Path) -> TopicPartition:
     return topic, int(number)
 
 
-def _part_of(path: Path) -> Part:
-    start, _, end = path.stem.partition("-")
-    return Part(int(start), int(end), path)
+def _pulled(
+    log: Log, place: TopicPartition, folder: Path, bounds: tuple[int, int]
+) -> Generator[int]:
+    """Writes a partition's records file by file, each while those of the next are on their way;
+    gives the offset behind each that is on the disk."""
+    writing: Future[int] | None = None
+
+    def written(edges: tuple[int, int], found: RawColumns) -> int:
+        write(folder, place[0], edges, found)
+        return edges[1]
+
+    with ThreadPoolExecutor(1) as writer, closing(log.stream(place, *bounds)) as batches:
+        for edges, found in _by_file(batches, *bounds):
+            if writing is not None:
+                yield writing.result()
+            writing = writer.submit(written, edges, found)
+        if writing is not None:
+            yield writing.result()
 
 
-def _write(folder: Path, start: int, end: int, raws: Sequence[Raw]) -> None:
-    headers = [_ENCODE(raw.headers) if raw.headers else None for raw in raws]
-    columns = {
-        "offset": [raw.offset for raw in raws],
-        "append_ms": [raw.append_ms for raw in raws],
-        "key": [raw.key for raw in raws],
-        "value": [raw.value for raw in raws],
-        "headers": headers,
-    }
-    metadata = {DIGEST: values_digest(raws).hex(), COUNT: str(len(raws))}
-    path = folder / f"{start:020d}-{end:020d}.parquet"
-    part = path.with_suffix(PART)
-    table = pl.DataFrame(columns, schema=dict(SCHEMA))
-    table.write_parquet(part, compression="zstd", metadata=metadata)
-    with part.open("rb+") as written:
-        os.fsync(written.fileno())
-    os.replace(part, path)
-
-
-def _read(place: TopicPartition, part: Part) -> list[Raw]:
-    """The records of a file, after checking that they are those that were written."""
-    try:
-        metadata = pl.read_parquet_metadata(part.path)
-        table = pl.read_parquet(part.path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise _damaged(place, part, str(error).splitlines()[0]) from error
-    headers = table["headers"].to_list()
-    columns = {
-        "topic": repeat(place[0]),
-        "partition": repeat(place[1]),
-        "offset": table["offset"].to_list(),
-        "append_ms": table["append_ms"].to_list(),
-        "key": table["key"].to_list(),
-        "value": table["value"].to_list(),
-        "headers": [_HEADERS.decode(item) if item else () for item in headers],
-    }
-    raws: list[Raw] = fill_slots(Raw, columns, table.height)
-    if metadata.get(COUNT) != str(len(raws)):
-        raise _damaged(place, part, f"{len(raws)} records instead of {metadata.get(COUNT)}")
-    if metadata.get(DIGEST) != values_digest(raws).hex():
-        raise _damaged(place, part, "its digest is another")
-    if not all(before.offset < after.offset for before, after in pairwise(raws)):
-        raise _damaged(place, part, "its offsets do not ascend")
-    return raws
-
-
-def _damaged(place: TopicPartition, part: Part, what: str) -> TapeDamaged:
-    return TapeDamaged(
-        f"The tape of {place[0]}-{place[1]}, offsets {part.start} to {part.end - 1}, is damaged: "
-        f"{what}.",
-        f"Delete {part.path.parent} to pull it again from the topic.",
-    )
+def _by_file(
+    batches: Iterable[RawColumns], start: int, behind: int
+) -> Iterator[tuple[tuple[int, int], RawColumns]]:
+    """((from, to), records) of each file."""
+    waiting = RawColumns()
+    for batch in batches:
+        waiting.extend(batch)
+        while waiting.offsets and waiting.offsets[-1] >= start + CHUNK:
+            edge = start + CHUNK
+            yield (start, edge), waiting.cut(bisect_left(waiting.offsets, edge))
+            start = edge
+    while start < behind:
+        edge = min(start + CHUNK, behind)
+        yield (start, edge), waiting.cut(bisect_left(waiting.offsets, edge))
+        start = edge

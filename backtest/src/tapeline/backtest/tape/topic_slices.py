@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import repeat
+from typing import Any, Final
 
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import windowed
+from tapeline.backtest.tape.bulk_frame import frames_of
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.contracts.system import Watermark
-from tapeline.runtime.core import Input, Undecodable
+from tapeline.runtime.codec import DecodeError
+from tapeline.runtime.core import Undecodable
 from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import TopicPartition
+
+IS_PACED: Final = "is_paced"
+"""column of a watermark"""
+Heard = tuple[Any, int, str]
+"""(record, partition, event_id); ticks are not asked for theirs"""
 
 
 @dataclass(slots=True)
@@ -63,15 +71,16 @@ class TopicSlices:
             for topic in (topics.TICKS, topics.MACRO, topics.FUNDING_RATES)
             for number in range(self.tape.partition_count(topic))
         ]
-        marks = next((mark for place in places for mark in self._marks(place)), None)
-        if marks is not None:
+        if any(map(self._is_marked, places)):
             return self._as_marked(places)
         return self._by_width(places)
 
-    def _marks(self, place: TopicPartition) -> Iterator[Mark]:
-        for event in self._events(place):
-            if isinstance(event.record, Watermark) and event.record.is_paced:
-                yield _mark_of(event.record)
+    def _is_marked(self, place: TopicPartition) -> bool:
+        if frames_of(place[0]) is not None:
+            return any(frame[IS_PACED].any() for frame in self.tape.frames(place))
+        return any(
+            isinstance(record, Watermark) and record.is_paced for record, _, _ in self._heard(place)
+        )
 
     # ---- paced
 
@@ -95,11 +104,11 @@ class TopicSlices:
                 _gather(part, events)
             yield part
 
-    def _by_mark(self, place: TopicPartition) -> Iterator[tuple[Mark, list[Input]]]:
-        events: list[Input] = []
+    def _by_mark(self, place: TopicPartition) -> Iterator[tuple[Mark, list[Heard]]]:
+        events: list[Heard] = []
         last = 0
-        for event in self._events(place):
-            record = event.record
+        for event in self._heard(place):
+            record = event[0]
             if not isinstance(record, Watermark):
                 events.append(event)
             elif record.slice > last:
@@ -114,13 +123,13 @@ class TopicSlices:
         events = [
             event
             for place in places
-            for event in self._events(place)
-            if not isinstance(event.record, Watermark)
+            for event in self._heard(place)
+            if not isinstance(event[0], Watermark)
         ]
-        events.sort(key=lambda event: event.record.ts_event_ns)
+        events.sort(key=lambda event: event[0].ts_event_ns)
         part: Gathering | None = None
         for event in events:
-            ts_ns = event.record.ts_event_ns
+            ts_ns = event[0].ts_event_ns
             if part is None or ts_ns >= part.end_ns:
                 if part is not None:
                     yield part
@@ -130,12 +139,19 @@ class TopicSlices:
         if part is not None:
             yield part
 
-    def _events(self, place: TopicPartition) -> Iterator[Input]:
-        intake = Intake((place[0],))
+    def _heard(self, place: TopicPartition) -> Iterator[Heard]:
+        """What can be read; the rest is in quarantine."""
+        topic, number = place
+        if frames_of(topic) is not None:
+            for records in self.tape.records(place):
+                found = [record for record in records if not isinstance(record, DecodeError)]
+                yield from zip(found, repeat(number), repeat(""), strict=False)
+            return
+        intake = Intake((topic,))
         for raws in self.tape.chunks(place):
-            for event in intake.inputs_of(place[0], raws):
-                if not isinstance(event.record, Undecodable):  # in quarantine
-                    yield event
+            for event in intake.inputs_of(topic, raws):
+                if not isinstance(event.record, Undecodable):
+                    yield event.record, event.partition, event.event_id
 
 
 def _market_slice(part: Gathering) -> MarketSlice:
@@ -153,12 +169,11 @@ def _mark_of(record: Watermark) -> Mark:
     return Mark(record.slice, record.ts_event_ns, record.is_final)
 
 
-def _gather(part: Gathering, events: Iterable[Input]) -> None:
-    for event in events:
-        record: Any = event.record
+def _gather(part: Gathering, events: Iterable[Heard]) -> None:
+    for record, partition, event_id in events:
         if isinstance(record, Trade | Quote):
-            part.ticks.setdefault(event.partition, []).append(record)
+            part.ticks.setdefault(partition, []).append(record)
         elif isinstance(record, MacroReading):
-            part.macro.append(MacroInput(record, event.event_id))
+            part.macro.append(MacroInput(record, event_id))
         elif isinstance(record, FundingRate):
-            part.funding.append(MacroInput(record, event.event_id))
+            part.funding.append(MacroInput(record, event_id))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import cached_property
 from itertools import repeat
 from operator import methodcaller
 from typing import Any, Final, get_args, get_type_hints
@@ -51,10 +52,14 @@ class Bodies:
         self._joined = joined
         self._windows = np.ndarray((count,), "<u8", joined, strides=(1,))
         self._doubles = np.ndarray((count,), "<f8", joined, strides=(1,))
-        self.text = joined.decode("latin-1")
         self.at = starts
         self.ends = ends
         self.is_plain: Flags = np.ones(len(starts), np.bool_)
+
+    @cached_property
+    def text(self) -> str:
+        """All of it, a character a byte."""
+        return self._joined.decode("latin-1")
 
     def part(self, chosen: Flags) -> Bodies:
         """Some of them, to be read apart."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeAlias
 
@@ -33,6 +33,36 @@ class Raw:
         return ""
 
 
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class RawColumns:
+    """Records of one partition in order, by their columns."""
+
+    offsets: list[int] = field(default_factory=list)
+    append_ms: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
+
+    def extend(self, other: RawColumns) -> None:
+        """Puts others behind them."""
+        self.offsets += other.offsets
+        self.append_ms += other.append_ms
+        self.keys += other.keys
+        self.values += other.values
+        self.headers += other.headers
+
+    def cut(self, count: int) -> RawColumns:
+        """Takes the first ones away."""
+        taken = []
+        for column in (self.offsets, self.append_ms, self.keys, self.values, self.headers):
+            taken.append(column[:count])
+            del column[:count]
+        return RawColumns(*taken)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One record to produce."""
@@ -46,7 +76,12 @@ class Message:
 
 def values_digest(records: Iterable[Raw]) -> bytes:
     """SHA-256 over the length-prefixed raw values, first 16 bytes."""
-    values = [record.value or b"" for record in records]
+    return digest_of([record.value for record in records])
+
+
+def digest_of(found: Sequence[bytes | None]) -> bytes:
+    """The same of the values themselves."""
+    values = [value or b"" for value in found]
     # One long message is digested faster than its parts.
     parts = chain.from_iterable(zip(map(_length_of, values), values, strict=True))
     return hashlib.sha256(b"".join(parts)).digest()[:16]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -26,10 +26,11 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from tapeline.runtime import clock, exits
 from tapeline.runtime.columns import fill_slots
-from tapeline.runtime.log import Raw, TopicPartition
+from tapeline.runtime.log import Raw, RawColumns, TopicPartition
 from tapeline.runtime.shard import ReadRange
 
 TIMEOUT_S = 60.0
+BATCH_MAX = 10_000
 SETTLING = (
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
@@ -89,6 +90,21 @@ def raws_of(messages: Sequence[Message], prefix: str) -> list[Raw]:
     return fill_slots(Raw, columns, len(messages))
 
 
+def columns_of(messages: Sequence[Message]) -> RawColumns:
+    """Messages of one partition, without errors, by columns: no object for a record."""
+    headers: list[Any] = [message.headers() for message in messages]
+    return RawColumns(
+        offsets=[message.offset() or 0 for message in messages],
+        append_ms=[message.timestamp()[1] for message in messages],
+        keys=[message.key() or b"" for message in messages],
+        values=[message.value() for message in messages],
+        headers=[
+            tuple([(name, as_bytes(value)) for name, value in items]) if items else ()
+            for items in headers
+        ],
+    )
+
+
 def as_bytes(value: str | bytes | None) -> bytes:
     """A header's value as the wire has it."""
     return value.encode() if isinstance(value, str) else value or b""
@@ -107,6 +123,8 @@ class LogReader:
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
+            # By default a full queue is left alone for a second, and then is long empty.
+            "fetch.queue.backoff.ms": 10,
         }
         self._admin = AdminClient(dict(config))
 
@@ -184,6 +202,34 @@ class LogReader:
             consumer.close()
         return found
 
+    def stream(self, place: TopicPartition, start: int, behind: int) -> Generator[RawColumns]:
+        """The committed records with start <= offset < behind of one partition, in order, as they
+        come: by one consumer, which fetches on while the caller is at work.
+
+        Where open transactions lie before `behind` this waits until they are decided.
+        """
+        if start >= behind:
+            return
+        consumer = Consumer(self._config)
+        consumer.assign([KafkaPlace(self._prefix + place[0], place[1], start)])
+        deadline = clock.monotonic_s() + TIMEOUT_S
+        try:
+            is_open = True
+            while is_open:
+                if clock.monotonic_s() > deadline:
+                    raise self._too_slow(consumer, {place: behind})
+                first = consumer.poll(0.05)
+                if first is None:
+                    continue
+                messages = [first, *consumer.consume(BATCH_MAX, 0)]
+                is_open = not _reaches(messages, behind)
+                found = [message for message in messages if _is_within(message, behind)]
+                if found:
+                    yield columns_of(found)
+                    deadline = clock.monotonic_s() + TIMEOUT_S
+        finally:
+            consumer.close()
+
     def _too_slow(
         self, consumer: Consumer, open_places: Mapping[TopicPartition, int]
     ) -> LogUnavailable:
@@ -211,12 +257,8 @@ class LogReader:
         open_places: dict[TopicPartition, int],
     ) -> None:
         error = message.error()
-        if error is not None and error.code() in RETRIABLE:
+        if not _says_where(message):
             return
-        if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise position_lost("Recovery or replay", message)
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            raise KafkaException(error)
         place = (str(message.topic())[len(self._prefix) :], int(message.partition() or 0))
         end = open_places.get(place)
         if end is None:
@@ -227,6 +269,32 @@ class LogReader:
         # At the end of a partition the position may lie behind markers and aborted records.
         if offset >= end - (0 if error is not None else 1):
             del open_places[place]
+
+
+def _says_where(message: Message) -> bool:
+    """Whether it is a record or the end of its partition; raises PositionLost, KafkaException."""
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return True
+    if error.code() in RETRIABLE:
+        return False
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise position_lost("Recovery or replay", message)
+    raise KafkaException(error)
+
+
+def _is_within(message: Message, behind: int) -> bool:
+    return message.error() is None and (message.offset() or 0) < behind
+
+
+def _reaches(messages: Sequence[Message], behind: int) -> bool:
+    """Whether nothing more is to come before an offset."""
+    # At the end of a partition the position may lie behind markers and aborted records.
+    return any(
+        (message.offset() or 0) >= behind - (0 if message.error() is not None else 1)
+        for message in messages
+        if _says_where(message)
+    )
 
 
 def slicer(records: Mapping[TopicPartition, Sequence[Raw]]) -> ReadRange:
