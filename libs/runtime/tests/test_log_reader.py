@@ -1,4 +1,4 @@
-"""What the reader says when an undecided transaction lies in its way."""
+"""What the reader gives, and what it says when an undecided transaction lies in its way."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import uuid
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as KafkaPlace
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tapeline.runtime import log_reader
+from tapeline.runtime.exits import PositionLost
+from tapeline.runtime.log import RawColumns
 from tapeline.runtime.log_reader import LogReader, LogUnavailable
 
 pytestmark = pytest.mark.kafka
@@ -34,5 +37,45 @@ def test_it_names_the_place_and_how_far_all_is_decided(
     monkeypatch.setattr(log_reader, "TIMEOUT_S", 2.0)
     with pytest.raises(LogUnavailable, match=f"{topic}-1 at 2 of 3, decided up to 2"):
         reader.read({(topic, 1): (0, 3)})
+    with pytest.raises(LogUnavailable, match=f"{topic}-1 at 2 of 3, decided up to 2"):
+        list(reader.stream((topic, 1), 0, 3))
     producer.abort_transaction()
     assert [raw.value for raw in reader.read({(topic, 1): (0, 3)})[topic, 1]] == [b"x"]
+    assert [part.values for part in reader.stream((topic, 1), 0, 3)] == [[b"x"]]
+
+
+def test_a_stream_gives_what_is_read_at_once(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, config = f"stream-{uuid.uuid4()}", {"bootstrap.servers": kafka_bootstrap}
+    admin = AdminClient(config)
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    producer = Producer({**config, "transactional.id": topic})
+    producer.init_transactions()
+    for number in range(60):
+        producer.begin_transaction()
+        headers: list[tuple[str, str | bytes | None]] = [("event_id", b"%d" % number)]
+        value = None if number % 7 == 3 else b"%d" % number
+        producer.produce(topic, value, None if number % 5 else b"k", headers=headers[: number % 2])
+        producer.flush()
+        if number % 4:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+    reader, place = LogReader(config, ""), (topic, 0)
+    monkeypatch.setattr(log_reader, "BATCH_MAX", 7)
+    end = reader.ends([place])[place]
+    for start, behind in ((0, end), (3, 50), (50, 51), (end - 2, end), (9, 9)):
+        found = RawColumns()
+        for part in reader.stream(place, start, behind):
+            found.extend(part)
+        raws = reader.read({place: (start, behind)})[place]
+        assert found.offsets == [raw.offset for raw in raws]
+        assert found.append_ms == [raw.append_ms for raw in raws]
+        assert found.keys == [raw.key for raw in raws]
+        assert found.values == [raw.value for raw in raws]
+        assert found.headers == [raw.headers for raw in raws]
+    deleted = KafkaPlace(topic, 0, 30)
+    admin.delete_records([deleted])[deleted].result(30)
+    with pytest.raises(PositionLost, match=r"has to read .* at offset 12"):
+        list(reader.stream(place, 12, end))

@@ -31,8 +31,6 @@ from tapeline.runtime.codec import (
     MARKER,
     DecodeError,
     Decoder,
-    EncodeError,
-    encode,
     fingerprint_of,
     schema_of,
 )
@@ -261,20 +259,24 @@ class BulkFrames:
         return parts, left
 
     def _one_by_one(self, values: Sequence[bytes | None], places: Sequence[int]) -> pl.DataFrame:
-        rows = [{ROW: place, **self._row(values[place])} for place in places]
+        """Rows of records that are not plain: columns where their bytes come back, too."""
         kept = {name: dtype for name, dtype in self.schema.items() if name not in PLACE}
-        return pl.DataFrame(rows, schema={ROW: pl.Int64(), **kept}, orient="row")
+        rows = [self._row(values[place]) for place in places]
+        again = self.values(pl.DataFrame(rows, schema=kept, orient="row"))
+        proven = [
+            {ROW: place, **(row if value == values[place] else {VALUE: values[place]})}
+            for place, row, value in zip(places, rows, again, strict=True)
+        ]
+        return pl.DataFrame(proven, schema={ROW: pl.Int64(), **kept}, orient="row")
 
     def _row(self, value: bytes | None) -> dict[str, Any]:
-        """A record as columns where its bytes come back, else as bytes."""
+        """A record as columns where it can be read, else as bytes."""
         try:
             record = self._decoder.decode(value)
-            kind = self._types.get(type(record).__name__)
-            if kind is not None and encode(record) == value:
-                return {RECORD: kind.name, **kind.row_of(record)}
-        except (DecodeError, EncodeError):
-            pass
-        return {VALUE: value}
+        except DecodeError:
+            return {VALUE: value}
+        kind = self._types[type(record).__name__]
+        return {RECORD: kind.name, **kind.row_of(record)}
 
     # ---- out of columns
 
@@ -311,6 +313,8 @@ class BulkFrames:
         others: list[Any],
     ) -> list[Any]:
         """What is made of the rows of each type, in the order of the rows."""
+        if not frame.height:
+            return []
         for kind in self._types.values():
             is_one = frame[RECORD].eq_missing(kind.name)
             if is_one.all():
