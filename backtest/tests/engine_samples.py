@@ -16,6 +16,37 @@ MINUTE = 60 * SECOND
 START = 1_600_000_020 * SECOND
 """a full minute"""
 
+TURNER = """
+from dataclasses import dataclass
+from tapeline.agents.trigger import JsonState, Opinion
+from tapeline.contracts.agents import Direction
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    count: int = 0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turner(JsonState[Seen]):
+    name: str
+    interval_ns: int
+    every: int = 2
+    state_type = Seen
+
+    def initial(self):
+        return Seen()
+
+    def is_warm(self, state):
+        return True
+
+    def step(self, state, reading):
+        count = state.count + 1
+        way = Direction.LONG if count // self.every % 2 else Direction.SHORT
+        return Seen(count=count), Opinion(
+            direction=way, confidence=1.0, horizon_ns=1, reason="it turns"
+        )
+"""
+"""a strategy in a file: long and short by turns, `every` bars"""
+
 
 @dataclass(frozen=True)
 class Expected:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from engine_samples import MINUTE, SECOND, START, bars, expected, setup, trades
+from engine_samples import MINUTE, SECOND, START, TURNER, bars, expected, setup, trades
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -317,40 +317,9 @@ def test_bars_that_overlap_are_refused(tmp_path: Path) -> None:
     assert caught.value.code == "OVERLAPPING"
 
 
-STRATEGY = """
-from dataclasses import dataclass
-from tapeline.agents.trigger import JsonState, Opinion
-from tapeline.contracts.agents import Direction
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    count: int = 0
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turner(JsonState[Seen]):
-    name: str
-    interval_ns: int
-    every: int = 2
-    state_type = Seen
-
-    def initial(self):
-        return Seen()
-
-    def is_warm(self, state):
-        return True
-
-    def step(self, state, reading):
-        count = state.count + 1
-        way = Direction.LONG if count // self.every % 2 else Direction.SHORT
-        return Seen(count=count), Opinion(
-            direction=way, confidence=1.0, horizon_ns=1, reason="it turns"
-        )
-"""
-
-
 def test_a_strategy_of_ones_own_runs_from_its_file(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text(STRATEGY)
+    mine.write_text(TURNER)
     path = tmp_path / "trades.parquet"
     count = 20
     pl.DataFrame(

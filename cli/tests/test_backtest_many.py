@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from engine_samples import MINUTE, START, TURNER
 from typer.testing import CliRunner
 
 from tapeline.backtest.data_check.findings import DataUnfit
@@ -24,8 +25,6 @@ from tapeline.cli.app import app
 from tapeline.cli.commands.backtest_file import BadOption
 from tapeline.cli.commands.backtest_folder import SomeRefused
 
-MINUTE = 60_000_000_000
-START = 1_600_000_020_000_000_000
 PLAN = ("--param", "fast=2", "--param", "slow=5")
 
 
@@ -227,48 +226,17 @@ def test_a_sweep_over_faulty_data_is_refused_or_says_so(folder: Path) -> None:
     assert any("ABSURD_PRICE" in line for line in summary["warnings"])
 
 
-STRATEGY = """
-from dataclasses import dataclass
-from tapeline.agents.trigger import JsonState, Opinion
-from tapeline.contracts.agents import Direction
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    count: int = 0
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turner(JsonState[Seen]):
-    name: str
-    interval_ns: int
-    every: int = 2
-    state_type = Seen
-
-    def initial(self):
-        return Seen()
-
-    def is_warm(self, state):
-        return True
-
-    def step(self, state, reading):
-        count = state.count + 1
-        way = Direction.LONG if count // self.every % 2 else Direction.SHORT
-        return Seen(count=count), Opinion(
-            direction=way, confidence=1.0, horizon_ns=1, reason="it turns"
-        )
-"""
-
-
 def test_a_sweep_of_a_strategy_file_that_was_changed_is_another(
     folder: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text(STRATEGY)
+    mine.write_text(TURNER)
     words = ["sweep", "--trades", str(folder / "X0.SIM.parquet"), "--instrument", "X.SIM"]
     words += ["--strategy", str(mine), "--param", "every=2,3", "--objective", "total_return"]
     before = said(*words)
     assert [row["refused"] for row in before["rows"]] == [""] * 3
     assert said(*words)["rows"] == before["rows"]  # taken from the book
-    mine.write_text(STRATEGY.replace("Direction.LONG if", "Direction.FLAT if"))
+    mine.write_text(TURNER.replace("Direction.LONG if", "Direction.FLAT if"))
     after = said(*words)
     assert {row["digest"] for row in after["rows"]}.isdisjoint(
         row["digest"] for row in before["rows"]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from run_samples import RUN
 from typer.testing import CliRunner
 
 from tapeline.cli.app import app
 from tapeline.cli.commands.look import BadFilter, matches, parsed_filter
 from tapeline.cli.order_asked import BadOrder, number
 from tapeline.cli.records import Found, as_plain, short, utc
-from tapeline.cli.runs import Run, RunStore, RunUnknown
+from tapeline.cli.runs import RunStore, RunUnknown
 from tapeline.cli.tally import Tally
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import OrderStatus, OrderUpdate
@@ -211,21 +213,7 @@ def test_runs_are_kept_found_by_name_and_deleted(tmp_path: Path) -> None:
     with pytest.raises(RunUnknown, match="no run at all"):
         store.get("")
     for number_, name in enumerate(("a-1", "a-2")):
-        store.save(
-            Run(
-                name=name,
-                run_id="r",
-                source="s",
-                preset="p",
-                feed="f",
-                is_paced=True,
-                is_synthetic=False,
-                shards=(0, 1),
-                instrument_partitions=1,
-                account_partitions=2,
-                started_ns=number_,
-            )
-        )
+        store.save(replace(RUN, name=name, shards=(0, 1), started_ns=number_))
     assert store.get("last").name == "a-2"
     assert store.get("a-1").shards == (0, 1)
     assert store.new_name("a") == "a-3"

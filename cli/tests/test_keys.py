@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_samples import RUN
 from typer.testing import CliRunner, Result
 
 from tapeline.cli.app import app
 from tapeline.cli.commands.act import manual_decision
-from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.runs import RunStore
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.keys import KeyRing, create_secret
@@ -23,21 +24,8 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of keys of a run."""
     monkeypatch.setenv("TAPELINE_HOME", str(tmp_path))
     store = RunStore(tmp_path)
-    run = Run(
-        name="a-run",
-        run_id="r",
-        source="s",
-        preset="p",
-        feed="f",
-        is_paced=True,
-        is_synthetic=False,
-        shards=(0,),
-        instrument_partitions=1,
-        account_partitions=1,
-        started_ns=1,
-    )
-    store.save(run)
-    folder = store.folder("a-run") / "keys"
+    store.save(RUN)
+    folder = store.folder(RUN.name) / "keys"
     create_secret(folder / "seal", "run")
     return folder
 

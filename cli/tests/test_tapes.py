@@ -9,26 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from run_samples import RUN
 
 from tapeline.backtest.tape.store import Tape, TapeForeign
 from tapeline.cli import backtests
 from tapeline.cli.home import VARIABLE
-from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.runs import RunStore
 
-RUN = Run(
-    name="demo-1",
-    run_id="r",
-    source="s",
-    preset="p",
-    feed="f",
-    is_paced=True,
-    is_synthetic=False,
-    shards=(0,),
-    instrument_partitions=1,
-    account_partitions=1,
-    started_ns=1,
-    result="complete",
-)
+ENDED = replace(RUN, name="demo-1", result="complete")
 
 
 def pulled(name: str) -> Tape:
@@ -50,17 +38,17 @@ def test_no_run_is_played_from_the_tape_of_another(
     monkeypatch.setattr(backtests, "desk", a_desk)
     monkeypatch.setattr(backtests, "pull_run", lambda _tape, _reader, _on_pulled: 0)
     store = RunStore(tmp_path)
-    store.save(RUN)
-    store.save(replace(RUN, name="demo-2", started_ns=2))
+    store.save(ENDED)
+    store.save(replace(ENDED, name="demo-2", started_ns=2))
     one, other = pulled("demo-1"), pulled("demo-2")
     assert one.folder != other.folder
     assert pulled("demo-1").folder == one.folder
     assert asked == ["demo-1", "demo-2"], "a closed tape needs no topics"
     # As by somebody who took the folder away by hand: the tape is still there.
-    store.save(replace(RUN, started_ns=3))
+    store.save(replace(ENDED, started_ns=3))
     with pytest.raises(TapeForeign, match="is of another run"):
         pulled("demo-1")
     store.delete("demo-1")
-    store.save(replace(RUN, started_ns=3))
+    store.save(replace(ENDED, started_ns=3))
     assert not pulled("demo-1").partition_count("ticks")
     assert asked == ["demo-1", "demo-2", "demo-1"]
