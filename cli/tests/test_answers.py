@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
+from run_samples import RUN
 
-from tapeline.cli.commands.act import show_answer
+from tapeline.cli.commands.act import require_real_time, show_answer
 from tapeline.cli.commands.venues import _modes
 from tapeline.cli.order_asked import BadOrder
 from tapeline.contracts.config import Account
@@ -75,3 +76,9 @@ def test_an_account_that_is_not_there_is_named_with_those_that_are() -> None:
     assert _modes(place, "A") == {"A": Mode.PAPER}
     with pytest.raises(BadOrder, match="no account B"):
         _modes(place, "B")
+
+
+def test_no_order_by_hand_is_sent_where_it_would_be_ahead_of_the_clock() -> None:
+    require_real_time(replace(RUN, is_paced=False))
+    with pytest.raises(BadOrder, match="a-run plays s at the data's own pace"):
+        require_real_time(RUN)

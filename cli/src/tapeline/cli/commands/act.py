@@ -16,6 +16,7 @@ from tapeline.cli.desk import Desk, desk
 from tapeline.cli.operators import operator_key, signed_by_hand
 from tapeline.cli.order_asked import Asked, BadOrder, number, optional
 from tapeline.cli.records import short
+from tapeline.cli.runs import Run
 from tapeline.cli.sending import ANSWER_S, Sender
 from tapeline.cli.volume_profile import profile_of
 from tapeline.contracts import topics
@@ -92,6 +93,7 @@ def order(
     )
     terms, amount = asked.fields(), number(quantity, "quantity")
     with desk(run, must_run=True) as place:
+        require_real_time(place.run)
         add_profile(place, instrument, terms, asked)
         decision = manual_decision(
             place.run.run_id,
@@ -114,6 +116,17 @@ def check_words(side: str, time_in_force: str) -> None:
         raise BadOrder(f"{side!r} is no side.", "Write buy or sell.")
     if time_in_force.upper() not in TimeInForce.__members__:
         raise BadOrder(f"{time_in_force!r} is unknown.", "Write GTC, IOC, FOK or DAY.")
+
+
+def require_real_time(run: Run) -> None:
+    """Raises BadOrder where what is asked for now would be ahead of the run's clock."""
+    if run.is_paced:
+        raise BadOrder(
+            f"{run.name} plays {run.source} at the data's own pace: what you ask for today is "
+            "ahead of its clock, and risk would deny it as DECISION_FROM_FUTURE.",
+            "Orders by hand need a run in real time, such as `tapeline up` with "
+            "`tapeline feed synthetic:1`; cancel and halt work in every run.",
+        )
 
 
 def add_profile(place: Desk, instrument: str, terms: dict[str, Any], asked: Asked) -> None:
@@ -162,6 +175,7 @@ def amend(
         "stop_price": optional(stop, "stop"),
     }
     with desk(run, must_run=True) as place:
+        require_real_time(place.run)
         decision = manual_decision(
             place.run.run_id,
             account,
