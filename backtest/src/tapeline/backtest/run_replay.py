@@ -29,11 +29,9 @@ from tapeline.runtime.replay import Difference, ShardReplay, replay_shard
 from tapeline.runtime.settings import KafkaSettings
 from tapeline.runtime.shard import Shard
 
-MONEY_CORES: tuple[tuple[str, int, Callable[[Context], MoneyCore[Any]]], ...] = (
-    ("risk", 0, RiskCore),
-    ("execution", 1, ExecutionCore),
-)
+MoneyCores = Sequence[tuple[str, int, Callable[[Context], MoneyCore[Any]]]]
 """Service, its slot in the journal, its core."""
+MONEY_CORES: MoneyCores = (("risk", 0, RiskCore), ("execution", 1, ExecutionCore))
 OnPart = Callable[[ShardReplay | StageReplay], None]
 """Hears each part when it has been replayed."""
 STRETCH = 100
@@ -99,7 +97,7 @@ async def replay_run(
     shards: Sequence[int],
     *,
     mode: str = "PAPER",
-    money_cores: Sequence[tuple[str, int, Callable[[Context], MoneyCore[Any]]]] = MONEY_CORES,
+    money_cores: MoneyCores = MONEY_CORES,
     on_part: OnPart = lambda _part: None,
 ) -> RunReplay:
     """Replays what the topics of `settings.topic_prefix` hold; raises JournalError."""

@@ -16,6 +16,7 @@ from tapeline.audit.inspection import verify_run
 from tapeline.audit.lineage import Lineage, trace
 from tapeline.audit.settings import AuditSettings
 from tapeline.audit.verify import Report
+from tapeline.backtest.execution_rules import cores_under
 from tapeline.backtest.run_replay import RunReplay, name_of, replay_run
 from tapeline.backtest.strategies import offer_kept
 from tapeline.cli.records import TopicRecords, utc
@@ -168,7 +169,8 @@ def replay(run: Run, settings: KafkaSettings, folder: Path) -> RunReplay:
     """Replays a run, with the strategy files in its folder, and measures how long that took."""
     offer_kept(strategies_of(folder))
     started_s = clock.monotonic_s()
-    result = asyncio.run(replay_run(settings, run.run_id, run.shards))
+    cores = cores_under(run.execution_rules)
+    result = asyncio.run(replay_run(settings, run.run_id, run.shards, money_cores=cores))
     return replace(result, seconds=clock.monotonic_s() - started_s)
 
 

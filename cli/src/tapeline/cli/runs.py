@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tapeline.runtime import clock
@@ -53,6 +53,8 @@ class Run:
     ended_ns: int = 0
     result: str = ""
     """empty while it runs; then complete, stopped or failed"""
+    execution_rules: dict[str, int] = field(default_factory=dict)
+    """rules of execution that its settings made, by name; empty: as they are by default"""
 
     @property
     def prefix(self) -> str:

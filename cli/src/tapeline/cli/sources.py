@@ -112,6 +112,9 @@ def prepared(home: Path, source: Source, stem: str, name: str = "") -> tuple[Run
 
 
 def _new_run(source: Source, configuration: Configuration, name: str, text: str) -> Run:
+    # Commands that start no run must not wait for the cores.
+    from tapeline.backtest.execution_rules import rules_of_environment
+
     options = repr(sorted(source.feed_options.items()))
     now_ns = clock.wall_ns()
     moment = "" if source.is_paced else str(now_ns)
@@ -129,6 +132,7 @@ def _new_run(source: Source, configuration: Configuration, name: str, text: str)
         instrument_partitions=_count(configuration, "instrument_partitions"),
         account_partitions=shards,
         started_ns=now_ns,
+        execution_rules=rules_of_environment(),
     )
 
 
