@@ -25,7 +25,7 @@ from tapeline.backtest.tape.store import Tape, TapeDamaged, TapeForeign, TapeHol
 from tapeline.contracts import topics
 from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange
 from tapeline.runtime.codec import encode
-from tapeline.runtime.log import Raw, values_digest
+from tapeline.runtime.log import Raw, RawColumns, values_digest
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +200,33 @@ def test_a_killed_pull_is_taken_up_where_it_was(tmp_path: Path) -> None:
     assert [start for _, start, _ in log.reads] == [20]
     assert everything(tape) == log.records[TICKS]
     assert not list((tmp_path / "ticks-0").glob("*.part"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_pull_that_is_broken_off_leaves_whole_files_and_goes_on(
+    tmp_path: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, tape, write = a_log(), Tape(tmp_path), store.write
+
+    def interrupted(done: int, _total: int) -> None:
+        if error is KeyboardInterrupt and done == 10:
+            raise error
+
+    def refused(folder: Path, topic: str, bounds: tuple[int, int], found: RawColumns) -> None:
+        if error is OSError and bounds[0] == 10:
+            raise error
+        write(folder, topic, bounds, found)
+
+    monkeypatch.setattr(store, "write", refused)
+    with pytest.raises(error):
+        tape.pull(log, ["ticks"], interrupted)
+    monkeypatch.setattr(store, "write", write)
+    written = tape.end(TICKS)
+    assert 10 <= written < log.ends([TICKS])[TICKS]
+    assert not list(tmp_path.rglob(f"*{store.PART}"))
+    tape.pull(log, ["ticks"])
+    assert [start for _, start, _ in log.reads] == [0, written]
+    assert everything(tape) == log.records[TICKS]
 
 
 def test_two_processes_at_once_make_one_tape(tmp_path: Path) -> None:

@@ -109,11 +109,13 @@ def test_every_type_is_columns(name: str) -> None:
     assert frame["ts_event_ns"].to_list() == [record.ts_event_ns for record in records]
 
 
-def test_any_byte_of_a_record_may_be_any_other() -> None:
+def test_any_byte_of_a_record_may_be_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHUNK", 5_000)
     value = encode(TRADE)
+    found = [value]
     for at in range(HEADER_BYTES - 1, len(value)):
-        changed = [value[:at] + bytes([byte]) + value[at + 1 :] for byte in range(0, 256, 5)]
-        compared(TICKS, [value, *changed])
+        found += [value[:at] + bytes([byte]) + value[at + 1 :] for byte in range(0, 256, 5)]
+    compared(TICKS, found)
 
 
 def test_zeros_of_both_signs_stay_what_they_are_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
