@@ -225,6 +225,14 @@ def test_a_file_of_other_offsets_is_refused(tmp_path: Path) -> None:
         list(tape.frames(TICKS))
 
 
+def test_rows_under_each_others_offsets_are_refused(tmp_path: Path) -> None:
+    tape, path = pulled(tmp_path, QUOTE, QUOTE, QUOTE, QUOTE)
+    order = [0, 2, 1, 3]
+    rewritten(path, lambda frame: frame.with_columns(frame["offset"].gather(order)))
+    with pytest.raises(TapeDamaged, match="its offsets do not ascend"):
+        list(tape.frames(TICKS))
+
+
 def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     tape, path = pulled(tmp_path, QUOTE, QUOTE)
     path.with_name(f"{path.name[:41]}-{'0' * 32}.parquet").write_bytes(path.read_bytes())
