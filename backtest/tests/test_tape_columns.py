@@ -24,7 +24,7 @@ from tape_samples import old_file
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.bulk_frame import RECORD, VALUE, RecordType, frames_of
 from tapeline.backtest.tape.store import Tape, TapeDamaged
-from tapeline.backtest.tape.tape_file import COUNT, DIGEST, SCHEMAS
+from tapeline.backtest.tape.tape_file import COUNT, DIGEST, FORMAT, SCHEMAS
 from tapeline.contracts.market import Bar, MarkPrice, QualityFlag, Quote, Trade
 from tapeline.contracts.registry import SCHEMAS as OURS
 from tapeline.contracts.system import Watermark
@@ -173,7 +173,7 @@ def pulled(folder: Path, *records: Any) -> tuple[Tape, Path]:
 def rewritten(path: Path, change: Callable[[pl.DataFrame], pl.DataFrame], **metadata: str) -> None:
     """The file with other content under its metadata, and under a name that fits."""
     kept = pl.read_parquet_metadata(path)
-    known = {name: kept[name] for name in (DIGEST, COUNT, SCHEMAS)} | metadata
+    known = {name: kept[name] for name in (FORMAT, DIGEST, COUNT, SCHEMAS)} | metadata
     out = io.BytesIO()
     change(pl.read_parquet(path)).write_parquet(out, metadata=known)
     digest = hashlib.sha256(out.getvalue()).hexdigest()[:32]
@@ -306,6 +306,32 @@ def test_columns_of_an_older_schema_are_read_as_their_records_would_be(
     tape = Tape(tmp_path)
     assert [raw.value for raws in tape.chunks(("marks", 0)) for raw in raws] == [value]
     assert list(tape.records(("marks", 0))) == [[record]]
+
+
+def test_a_format_that_this_build_does_not_know_is_refused(tmp_path: Path) -> None:
+    tape, path = pulled(tmp_path, QUOTE)
+    rewritten(path, lambda frame: frame, **{FORMAT: "3"})
+    with pytest.raises(TapeDamaged, match="its format is 3 where 2 is expected"):
+        list(tape.frames(TICKS))
+
+
+def test_columns_that_lost_the_digest_of_their_file_are_not_read_as_bytes(tmp_path: Path) -> None:
+    tape, path = pulled(tmp_path, QUOTE)
+    path.rename(path.with_name(f"{path.name[:41]}.parquet"))
+    for read in (tape.chunks, tape.frames, tape.records):
+        with pytest.raises(TapeDamaged, match="its format is 2 where 1 is expected"):
+            list(read(TICKS))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("other", [OURS[MarkPrice.AVRO], {**OURS[Quote.AVRO], "name": "Depth"}])
+def test_columns_of_types_that_the_topic_does_not_hold_are_refused(
+    tmp_path: Path, other: Any
+) -> None:
+    tape, path = pulled(tmp_path, QUOTE)
+    rewritten(path, lambda frame: frame, **{SCHEMAS: json.dumps([other])})
+    for read in (tape.chunks, tape.frames, tape.records):
+        with pytest.raises(TapeDamaged, match="types that this build does not know"):
+            list(read(TICKS))  # type: ignore[operator]
 
 
 def test_bars_have_a_column_for_each_field() -> None:

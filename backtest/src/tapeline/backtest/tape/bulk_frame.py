@@ -339,13 +339,17 @@ def frames_of(topic: str) -> BulkFrames | None:
 
 
 def frames_by(topic: str, sources: str) -> BulkFrames:
-    """For columns that were written by the schemas in a text of JSON; raises ValueError."""
+    """For columns that were written by the schemas in a text of JSON; raises ValueError where they
+    are not of the topic's types or have fields that this build does not know."""
     ours = frames_of(topic)
     if ours is not None and json.loads(sources) == ours.sources:
         return ours
     found = [RecordType.of(source) for source in json.loads(sources)]
     types = [item for item in found if item is not None]
-    return BulkFrames(types, topics.TOPICS[topic].records)
+    names = topics.TOPICS[topic].records if topic in topics.TOPICS else ()
+    if len(types) < len(found) or not {item.full_name for item in types} <= set(names):
+        raise ValueError("its columns are of types that this build does not know")
+    return BulkFrames(types, names)
 
 
 def _by_header(values: Sequence[bytes | None]) -> Mapping[bytes, Sequence[int]]:

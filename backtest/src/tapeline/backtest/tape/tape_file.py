@@ -3,10 +3,11 @@
     <from>-<to>-<digest>.parquet
 
 `digest` is that of the whole file, in its name, so whatever changes in it is found before anything
-is read from it. The metadata hold the number of records, the digest over their values as the topic
-has them, and for columns the schemas that they were written by. Records of a bulk topic are columns
-(`bulk_frame`); all others have `offset, append_ms, key, headers, value`. Files of the first format
-have no digest in their name; they hold the bytes of every record and are read as such.
+is read from it. The metadata hold the format, the number of records, the digest over their values
+as the topic has them, and for columns the schemas that they were written by. Records of a bulk
+topic are columns (`bulk_frame`); all others have `offset, append_ms, key, headers, value`. Files of
+the first format have no digest in their name; they hold the bytes of every record and are read as
+such.
 
 Errors:
     TapeDamaged     a file does not hold what it held when it was written
@@ -35,6 +36,7 @@ from tapeline.runtime.exits import USAGE, Failure
 from tapeline.runtime.log import Raw, RawColumns, TopicPartition, digest_of
 
 DIGEST, COUNT, SCHEMAS = "tapeline.digest", "tapeline.count", "tapeline.schemas"
+FORMAT, COLUMNS = "tapeline.format", "2"
 PART: Final = ".part"
 BYTES: Final[Mapping[str, Any]] = {**PLACE, VALUE: pl.Binary()}
 DIGEST_BYTES: Final = 16
@@ -82,7 +84,11 @@ def part_of(path: Path) -> Part:
 def write(folder: Path, topic: str, bounds: tuple[int, int], found: RawColumns) -> None:
     """The records of a range; the file is whole or not there."""
     frames = frames_of(topic)
-    metadata = {DIGEST: digest_of(found.values).hex(), COUNT: str(len(found.values))}
+    metadata = {
+        FORMAT: COLUMNS,
+        DIGEST: digest_of(found.values).hex(),
+        COUNT: str(len(found.values)),
+    }
     if frames is not None:
         metadata[SCHEMAS] = json.dumps(frames.sources)
     frame = _bytes_frame(found) if frames is None else frames.framed(found)
@@ -121,6 +127,7 @@ def read(place: TopicPartition, part: Part) -> Content:
             raise damaged(place, part, "its digest is another")
         metadata = pl.read_parquet_metadata(io.BytesIO(content))
         frame = pl.read_parquet(io.BytesIO(content))
+        _check_format(part, metadata.get(FORMAT))
         sources = metadata.get(SCHEMAS)
         frames = None if sources is None else frames_by(place[0], sources)
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
@@ -133,6 +140,12 @@ def read(place: TopicPartition, part: Part) -> Content:
     if frame.height and not part.start <= offsets[0] <= offsets[-1] < part.end:
         raise damaged(place, part, f"it holds offsets {offsets[0]} to {offsets[-1]}")
     return Content(frame, frames, str(metadata.get(DIGEST)))
+
+
+def _check_format(part: Part, found: str | None) -> None:
+    expected = COLUMNS if part.digest else None
+    if found != expected:
+        raise ValueError(f"its format is {found or 1} where {expected or 1} is expected")
 
 
 def read_raws(place: TopicPartition, part: Part) -> list[Raw]:
