@@ -48,13 +48,9 @@ def classes() -> list[type[Any]]:
 
 
 ALL = classes()
-PLAIN = [
-    kind
-    for kind in ALL
-    if not hasattr(kind, "__post_init__") and all(field.init for field in dataclasses.fields(kind))
-]
-"""whose constructors take every field as it is given"""
-STATES = ("ExecutionState", "PaperState", "RiskState", "LiveOrder", "Ledger", "ApprovedOrder")
+PLAIN = [kind for kind in ALL if hasattr(kind, "__struct_fields__")]
+"""that are made in C"""
+STATES = ("ExecutionState", "PaperState", "LiveOrder", "Ledger", "ApprovedOrder")
 
 
 def named(kind: type[Any]) -> str:
@@ -70,16 +66,18 @@ def fresh(kind: type[Any]) -> dict[str, Any]:
 
 
 def made(kind: type[Any], values: dict[str, Any]) -> Any:
-    """By the constructor that the library gave the class."""
-    record = object.__new__(kind)
-    known = getattr(kind.__init__, "__wrapped__", kind.__init__)
-    known(record, **values)
-    return record
+    """As the library's constructor makes it: of what is missing, the defaults."""
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
+            make: Any = field.default_factory
+            value = field.default if make is dataclasses.MISSING else make()
+            values = {**values, field.name: value}
+    return kind(**values)
 
 
 def test_the_states_of_the_cores_are_among_them() -> None:
     assert set(STATES) <= {kind.__name__ for kind in PLAIN}
-    assert len(PLAIN) > 200
+    assert len(PLAIN) > 130
 
 
 @pytest.mark.parametrize("kind", PLAIN, ids=named)

@@ -9,11 +9,10 @@ here is what it would have given.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from itertools import repeat
+from itertools import islice
 from operator import methodcaller
 from typing import Any, Final, get_args, get_type_hints
 
@@ -214,11 +213,8 @@ def _read_of(kind: Any, hint: Any) -> Read | None:
 
 
 def fill_slots(kind: Any, columns: Mapping[str, Any], count: int) -> list[Any]:
-    """New objects of a frozen class, by its slots: a fifth of what its constructor takes."""
-    found: list[Any] = list(map(object.__new__, repeat(kind, count)))
-    for name, column in columns.items():
-        deque(map(getattr(kind, name).__set__, found, column), maxlen=0)
-    return found
+    """New objects of a quick class, of columns for all its fields: without a loop of Python's."""
+    return list(islice(map(kind, *map(columns.__getitem__, kind.__struct_fields__)), count))
 
 
 class RecordColumns:

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Final
 
 from tapeline.accounting.numbers import ZERO, divide_rounded, fixed
-from tapeline.contracts.frozen import replace
+from tapeline.contracts.frozen import quick, replace
 from tapeline.contracts.orders import (
     Algorithm,
     CommandKind,
@@ -43,6 +43,7 @@ AMENDABLE: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 Send = Callable[[Transcript, OrderUpdate, VenueCommand], None]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """What working an order needs of the core."""

@@ -37,6 +37,7 @@ from tapeline.contracts.control import (
     SetTradingState,
     SwitchLevel,
 )
+from tapeline.contracts.frozen import quick
 from tapeline.contracts.market import Bar, MarkPrice
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderAction, OrderUpdate
 from tapeline.contracts.risk import (
@@ -338,6 +339,7 @@ def _take_mark(state: RiskState, mark: MarkPrice, now_ns: int) -> None:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Change:
     """A scope's new trading state."""
