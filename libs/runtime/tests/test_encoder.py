@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Context, Decimal
+from threading import Barrier
 from typing import Any
 
 import fastavro
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from samples import sample
 
 from tapeline.contracts.registry import SCHEMAS
+from tapeline.runtime import encoder
 from tapeline.runtime.codec import EncodeError, encode_body, schema_of
 from tapeline.runtime.encoder import writer_of
 
@@ -134,3 +138,31 @@ def test_a_union_of_two_types_is_not_known() -> None:
     parsed = fastavro.parse_schema({"type": "record", "name": "x.Either", "fields": [field]})
     with pytest.raises(AssertionError, match="either"):
         writer_of(parsed)
+
+
+def test_threads_write_the_same_as_one_while_texts_come_and_go() -> None:
+    """Each writes more texts than are kept, so that they are forgotten under the others' hands."""
+    orders = [sample(ORDER, seed) for seed in range(12)]
+    records = [
+        replace(order, order=replace(order.order, client_order_id=f"order-{number}"))
+        for number in range(encoder._TEXTS_MAX // 8)
+        for order in orders
+    ]
+    wanted = [of_the_library(record) for record in records]
+    begin = Barrier(4)
+
+    def write(first: int) -> list[bytes]:
+        begin.wait()
+        places = [(first + place) % len(records) for place in range(len(records))]
+        written = dict(zip(places, [encode_body(records[place]) for place in places], strict=True))
+        return [written[place] for place in range(len(records))]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for found in pool.map(write, range(0, len(records), len(records) // 4)):
+                assert found == wanted
+    finally:
+        sys.setswitchinterval(before)
+    assert len(encoder._TEXTS) <= encoder._TEXTS_MAX + 4

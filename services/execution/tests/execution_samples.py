@@ -20,6 +20,7 @@ from tapeline.contracts.config import Account, AssetClass, Instrument, Venue
 from tapeline.contracts.control import (
     CancelAll,
     Flatten,
+    LocalTrip,
     ScopeKind,
     SetLiveSwitch,
     SetTradingState,
@@ -55,8 +56,9 @@ from tapeline.contracts.risk import TradingState
 from tapeline.contracts.system import Incident, Watermark
 from tapeline.execution import admission
 from tapeline.execution.admission import Rules
-from tapeline.execution.core import ExecutionCore
+from tapeline.execution.core import TICKS, ExecutionCore
 from tapeline.execution.state import ExecutionState
+from tapeline.execution.venues.arrival import earliest, next_due_ns
 from tapeline.runtime.codec import Decoder, encode
 from tapeline.runtime.core import Context, Input, Output, TimerFired
 from tapeline.runtime.ids import content_id
@@ -408,6 +410,7 @@ class Driver:
         assert before == self.dumped(), "deciding changes nothing"
         for said, _ in as_said:
             assert list(outputs) == list(said), "a snapshot changes nothing that is said"
+        self._same_the_long_way(event, outputs)
         self.state = self.core.evolve(self.state, event)
         self.history.append(event)
         for output in outputs:
@@ -418,7 +421,23 @@ class Driver:
         assert led_to is None or led_to == self.state, "a talk leads to where evolving comes to"
         for _, state in as_said:
             assert state == self.state, "a shard that goes on is where one that recovers comes to"
+        paper = self.state.paper
+        first_ns = earliest(next_due_ns(paper, event.session_ns), paper.accrual_ns)
+        is_in_time = first_ns is None or (paper.due_ns is not None and paper.due_ns <= first_ns)
+        assert is_in_time, "the paper venue's timer may come too early, never too late"
         return outputs
+
+    def _same_the_long_way(self, event: Input, outputs: Sequence[Output]) -> None:
+        """What is known at once to say nothing or to change little is the same by the whole way."""
+        if isinstance(event.record, LocalTrip):
+            return
+        state = self.core.load(self.dumped())
+        said = self.core.talk(state, event).outputs
+        assert list(outputs) == said, "what is passed over would have said nothing"
+        if type(event.record) in TICKS:
+            after = self.core._evolve_input(self.core.load(self.dumped()), event)
+            kept = self.core.evolve(self.core.load(self.dumped()), event)
+            assert kept == after, "a tick is remembered as it is seen"
 
     def _as_said(self, event: Input) -> list[tuple[Sequence[Output], ExecutionState]]:
         """What a shard says that comes from a snapshot, and its state when it evolves over the very

@@ -35,7 +35,7 @@ from tapeline.contracts.orders import (
     TimeInForce,
 )
 from tapeline.contracts.risk import Denial, TradingState
-from tapeline.risk.core import RiskCore
+from tapeline.risk.core import MARKET, OF_EXECUTION, RiskCore
 from tapeline.risk.state import RiskState
 from tapeline.runtime.codec import Decoder, encode
 from tapeline.runtime.core import Context, Input, Output, TimerFired
@@ -339,6 +339,9 @@ class Desk:
         assert before == self.core.dump(self.state), "deciding changes nothing"
         for said, _ in as_said:
             assert outputs == said, "a snapshot changes nothing that is said"
+        if type(event.record) in (*MARKET, *OF_EXECUTION):
+            long_way = tuple(self.core._decide(self.state, event))
+            assert outputs == long_way, "what is passed over would have said nothing"
         self.state = self.core.evolve(self.state, event)
         recorded = []
         for output in outputs:

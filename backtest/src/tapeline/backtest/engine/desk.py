@@ -21,7 +21,7 @@ from tapeline.contracts.agents import Decision
 from tapeline.contracts.market import MarkPrice, Trade
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderUpdate
 from tapeline.contracts.risk import Denial, LimitWarning
-from tapeline.execution import admission
+from tapeline.execution import admission, bookkeeping
 from tapeline.execution.core import ExecutionCore
 from tapeline.risk.core import RiskCore
 from tapeline.risk.state import AccountState
@@ -42,8 +42,8 @@ DIGESTED: Final = (
     topics.FILLS,
 )
 HEARD_BY_RISK: Final = (topics.ORDER_UPDATES, topics.FILLS, topics.ACCOUNT_EVENTS)
-
-
+SWEPT_MIN: Final = 16
+"""Used approvals that are worth a sweep: each new one copies the map of them."""
 SPOKEN: Final = (Decision, ApprovedOrder, OrderUpdate, Fill, Denial, LimitWarning)
 
 
@@ -155,8 +155,12 @@ class Desk:
             self._execution_timer(session_ns)
 
     def _execution_timer(self, session_ns: int) -> None:
-        """Fires execution's timer where it is due: its clock moves with ticks and decisions."""
-        due_ns = self._execution.next_due_ns(self._execution_state)
+        """Fires execution's timer where it is due: its clock moves with ticks and decisions. For
+        the housekeeping alone, which says nothing, it waits until there is something to sweep."""
+        state = self._execution_state
+        if len(state.used) < SWEPT_MIN and bookkeeping.is_quiet(state, session_ns):
+            return
+        due_ns = self._execution.next_due_ns(state)
         if due_ns is not None and due_ns <= session_ns:
             self._step_execution(_timer(self._execution.context, session_ns))
 

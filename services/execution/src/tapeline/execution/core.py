@@ -82,7 +82,7 @@ from tapeline.execution.venues.paper_books import remember
 from tapeline.runtime.core import Context, Input, InputTopic, Output, Pacing, TimerFired
 
 DEFAULT_RULES: Final = Rules()
-TICKS: Final = (Trade, Quote, BookSnapshot)
+TICKS: Final = frozenset((Trade, Quote, BookSnapshot))
 ON_PAPER: Final = (
     InputTopic(
         topic=topics.CONTROL,
@@ -152,11 +152,12 @@ class ExecutionCore:
         """What follows from an input; does not change the state."""
         record = event.record
         # Most inputs are ticks that concern no order: they must cost next to nothing.
-        if isinstance(record, TICKS) and record.instrument_id not in state.paper.by_instrument:
+        kind = type(record)
+        if kind in TICKS and record.instrument_id not in state.paper.by_instrument:
             return ()
-        if isinstance(record, TimerFired) and bookkeeping.is_quiet(state, record.ts_event_ns):
+        if kind is TimerFired and bookkeeping.is_quiet(state, record.ts_event_ns):
             return ()
-        if isinstance(record, LocalTrip):
+        if kind is LocalTrip:
             return self._on_trip(state, event, record)
         return self.talk(state, event).outputs
 
@@ -182,7 +183,7 @@ class ExecutionCore:
                 fault = bookkeeping.config_fault(state, record)
                 if fault:
                     talk.incident("CONFIG_IGNORED", f"{type(record).__name__}: {fault}.")
-        if talk.state.parents and (talk.outputs or not isinstance(record, TICKS)):
+        if talk.state.parents and (talk.outputs or type(record) not in TICKS):
             scheduling.work(talk, self._desk)
         return talk
 
@@ -414,7 +415,7 @@ class ExecutionCore:
     def evolve(self, state: ExecutionState, event: Input | Output) -> ExecutionState:
         """State after an input or one of the core's own outputs."""
         record = event.record
-        if isinstance(record, TICKS) and remember(state.paper, record):
+        if type(record) in TICKS and remember(state.paper, record):
             return state
         if isinstance(event, Output):
             return self._evolve_output(state, event)

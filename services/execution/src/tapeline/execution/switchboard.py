@@ -140,6 +140,8 @@ def scopes_of(order: Order) -> tuple[str, ...]:
 
 def trading_state(board: Switchboard, order: Order) -> TradingState:
     """The strictest state of the order's scopes."""
+    if not board.states:
+        return TradingState.ACTIVE
     states = [board.states.get(scope, TradingState.ACTIVE) for scope in scopes_of(order)]
     return max(states, key=_STRICTNESS.index)
 

@@ -25,12 +25,12 @@ class Transcript:
     state: ExecutionState
     evolve: Callable[[ExecutionState, Output], ExecutionState]
     outputs: list[Output] = field(default_factory=list)
+    session_ns: int = field(init=False)
+    """session time of the input"""
     _counts: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def session_ns(self) -> int:
-        """Session time of the input."""
-        return self.event.session_ns
+    def __post_init__(self) -> None:
+        self.session_ns = self.event.session_ns
 
     @property
     def correlation_id(self) -> str:

@@ -68,6 +68,7 @@ PaperEvent: TypeAlias = (
 )
 Said: TypeAlias = VenueReport | FundingPayment | CashAdjustment | Missing
 """What the venue says to an event."""
+OF_ORDERS: Final = (VenueReport, VenueCommand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,12 @@ class PaperVenue:
     def decide(self, state: PaperState, event: PaperEvent, session_ns: int) -> tuple[Said, ...]:
         """What the venue answers to an event; does not change the state."""
         self.steps.clear()
+        if isinstance(event, VenueCommand):
+            return _Visit(self, state, session_ns).command(event)
         if isinstance(event, Trade | Quote | BookSnapshot):
             if event.instrument_id not in state.by_instrument:
                 return ()
             return _Visit(self, state, session_ns).tick(event)
-        if isinstance(event, VenueCommand):
-            return _Visit(self, state, session_ns).command(event)
         if isinstance(event, TimerFired):
             if state.due_ns is None or state.due_ns > event.ts_event_ns:
                 return ()
@@ -106,13 +107,13 @@ class PaperVenue:
     @exact
     def evolve(self, state: PaperState, event: PaperEvent) -> PaperState:
         """State after an event or one of the venue's own reports."""
+        if isinstance(event, OF_ORDERS):
+            known = self.steps.get((id(state), id(event)))
+            return self._stepped(state, event) if known is None else known[2]
         if isinstance(event, Trade | Quote | BookSnapshot):
             # A fill that was found before the tick was kept knows nothing of the size it took.
             self.steps.clear()
             return paper_books.seen(state, event)
-        if isinstance(event, VenueReport | VenueCommand):
-            known = self.steps.get((id(state), id(event)))
-            return self._stepped(state, event) if known is None else known[2]
         if isinstance(event, TimerFired):
             return self._looked(state, event.ts_event_ns)
         if isinstance(event, FundingRate):
