@@ -24,6 +24,7 @@ from tapeline.backtest.engine.setup import Costs, Setup
 from tapeline.cli.app import app
 from tapeline.cli.commands.backtest_file import BadOption
 from tapeline.cli.commands.backtest_folder import SomeRefused
+from tapeline.runtime.exits import Failure
 
 PLAN = ("--param", "fast=2", "--param", "slow=5")
 
@@ -211,6 +212,22 @@ def test_bars_are_swept_too(folder: Path, tmp_path: Path) -> None:
     assert summary["folds"][0]["out"] is not None
     kept = next((tmp_path / "home" / "tape" / "markets").iterdir())
     assert kept_market(kept).digest == load_bars(path, {}, MINUTE).digest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--trades", "x.parquet", "--kubernetes", "2"], "have no file of this machine"),
+        (["--trades", "x.parquet", "--preset", "demo"], "A file and a preset or run"),
+        (["--kubernetes", "2"], "Name one thing to play"),
+        (["--preset", "demo", "--method", "guess", "--kubernetes", "2"], "'guess' is unknown"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_told_before_anything_is_read(
+    words: list[str], said: str
+) -> None:
+    with pytest.raises(Failure, match=said):
+        CliRunner().invoke(app, ["sweep", *SWEPT, *words], catch_exceptions=False)
 
 
 def test_a_sweep_over_faulty_data_is_refused_or_says_so(folder: Path) -> None:

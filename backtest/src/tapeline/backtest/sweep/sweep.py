@@ -6,6 +6,8 @@ out-of-sample part, and only it: looking at the others there would be choosing b
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,7 +234,8 @@ def _window(window: Window) -> dict[str, int]:
 def write(sweep: Sweep, folder: Path) -> Path:
     """The table as Parquet, whole or not at all."""
     path = folder / "results.parquet"
-    part = path.with_suffix(".part")
+    # Jobs on a cluster end together in one folder, and their processes have the same numbers.
+    part = path.with_suffix(f".{platform.node()}-{os.getpid()}.part")
     sweep.table().write_parquet(part)
     part.replace(path)
     return path

@@ -71,7 +71,11 @@ Anchored = Annotated[
 Workers = Annotated[int, typer.Option("--workers", help="Processes; 0: one a processor.")]
 Part = Annotated[str, typer.Option("--part", help="I/N: only these in-sample trials (cluster).")]
 Kubernetes = Annotated[
-    int, typer.Option("--kubernetes", help="Print manifests of so many Jobs, and play nothing.")
+    int,
+    typer.Option(
+        "--kubernetes",
+        help="Print manifests of so many Jobs over a preset or a run, and play nothing.",
+    ),
 ]
 
 
@@ -129,9 +133,14 @@ def sweep(
     if trades is not None or bars is not None:
         _play_file(given, searched, is_json=as_json)
         return
+    if bool(run) == bool(preset):
+        raise NothingToPlay(
+            "Name one thing to play.", "Name a run or a preset, not both; or a file."
+        )
     if kubernetes:
         from tapeline.cli.sweep_jobs import manifests
 
+        searched.checked()
         typer.echo(manifests(given, kubernetes))
         return
     _play(given, searched, is_json=as_json)
@@ -164,10 +173,12 @@ def _play_file(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
     from tapeline.cli import file_sweeps, sweeps
     from tapeline.cli.commands import backtest_file
 
-    if given["run"] or given["preset"] or given["kubernetes"]:
+    if given["run"] or given["preset"]:
+        raise NothingToPlay("A file and a preset or run were named.", "Name one of them.")
+    if given["kubernetes"]:
         raise NothingToPlay(
-            "A sweep over a file plays that alone, and here.",
-            "Leave out --run, --preset and --kubernetes.",
+            "The Jobs of --kubernetes have no file of this machine.",
+            "Sweep over the file here, or over a preset or a recorded run there.",
         )
     names = {field.name for field in fields(backtest_file.Asked)}
     options = {name: value for name, value in given.items() if name in names}
@@ -198,8 +209,6 @@ def _tell(found: Any, folder: Path, out: Console, *, is_json: bool) -> None:
 def _source(given: dict[str, Any], shown: Shown) -> tuple[Asked, Source]:
     from tapeline.cli import backtests
 
-    if bool(given["run"]) == bool(given["preset"]):
-        raise NothingToPlay("Name one thing to play.", "Name a run or a preset, not both.")
     asked = backtests.Asked(
         start=given["start"],
         end=given["end"],
