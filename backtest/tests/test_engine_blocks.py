@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +20,11 @@ from tapeline.backtest.data_check.check import check_data
 from tapeline.backtest.data_check.findings import DataReport
 from tapeline.backtest.data_check.open_time import DAY_NS, HOUR_NS
 from tapeline.backtest.data_check.series import Rules
+from tapeline.backtest.engine.kept_market import kept_market
 from tapeline.backtest.engine.loading import Care, Source
 from tapeline.backtest.engine.market import TABLE, load_trades
-from tapeline.backtest.engine.rows import TRADE_COLUMNS, MarketUnusable, RowFile
-from tapeline.backtest.engine.run import run_file
+from tapeline.backtest.engine.rows import TRADE_COLUMNS, MarketUnusable, RowFile, Span
+from tapeline.backtest.engine.run import run_file, run_market
 from tapeline.backtest.engine.setup import Costs
 
 DATA = Path(os.environ.get("TAPELINE_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
@@ -45,6 +47,36 @@ def written(folder: Path, rows: list[tuple[int, float]]) -> Path:
         }
     ).write_parquet(path)
     return path
+
+
+@given(TICKS, st.integers(1, 90), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_part_of_the_time_is_a_file_that_holds_no_more(
+    rows: list[tuple[int, float]], block_rows: int, data: st.DataObject
+) -> None:
+    plan = setup(costs=Costs(participation_max=Decimal("0.3")))
+    with TemporaryDirectory() as name:
+        path = written(Path(name), rows)
+        whole = pl.read_parquet(path)
+        times = whole["ts_event_ns"].to_list()
+        bounds = st.integers(times[0] - 1, times[-1] + 1) | st.sampled_from(times)
+        span = Span(data.draw(st.none() | bounds), data.draw(st.none() | bounds))
+        source = Source(path=path, is_bars=False, block_rows=block_rows, span=span)
+        start, end = span.start_ns or times[0], span.end_ns or times[-1] + 1
+        part = whole.filter(pl.col("ts_event_ns").is_between(start, end, closed="left"))
+        if part.is_empty():
+            with pytest.raises(MarketUnusable, match="holds no row"):
+                run_file(plan, source, care=IN_SPITE)
+            return
+        alone = Path(name) / "part.parquet"
+        part.write_parquet(alone)
+        wanted = run_file(plan, Source(path=alone, is_bars=False), is_scalar=True, care=IN_SPITE)
+        found = run_file(plan, source, care=IN_SPITE)
+        kept, _ = source.keep(MINUTE, IN_SPITE, Path(name) / "kept")
+        mapped = run_market(replace(plan, data_digest=wanted.setup.data_digest), kept_market(kept))
+    assert (found.digest, found.final_equity) == (wanted.digest, wanted.final_equity)
+    assert mapped.digest == found.digest
+    assert found.setup.run_id == wanted.setup.run_id
 
 
 @given(

@@ -91,12 +91,24 @@ def test_without_json_a_person_reads_it(bars: Path) -> None:
         (["--fill", "never"], "--fill never is unknown"),
         (["--trades", "other.parquet"], "either trades or bars"),
         (["--strategy", "absent.py"], "absent.py cannot be read"),
+        (["--fee-taker", "1"], "--fee-taker 1 is no share"),
+        (["--drawdown-max", "20"], "--drawdown-max 20 is no share"),
+        (["--daily-loss-max", "1"], "--daily-loss-max 1 is no share"),
+        (["--time-format", "minutes"], "minutes is no unit and no form"),
+        (["--columns", "open=o"], "has no column o;"),
+        (["--from", "yesterday"], "'yesterday' is no time"),
+        (["--from", "2020-09-14", "--to", "2020-09-13"], "is no time"),
+        (["--to", "2020-09-13"], "Its rows are of 2020-09-13T12:27:00"),
+        (["--set", "venue.*.taker_fee_rate=0", "--groups", "trend"], "--groups, --set means"),
+        (["--run-id", "mine"], "--run-id means nothing over a file"),
+        (["--llm", "offline"], "--llm means nothing over a file"),
     ],
 )
 def test_what_means_nothing_is_refused(bars: Path, more: list[str], said: str) -> None:
     done = CliRunner().invoke(app, command(bars, *more))
     assert done.exit_code != 0
-    assert said in str(done.exception)
+    shown = f"{done.exception} {getattr(done.exception, 'remedy', '')}"
+    assert said in shown
     assert getattr(done.exception, "remedy", "")
 
 
@@ -121,3 +133,31 @@ def test_the_command_that_is_kept_makes_the_same_run(bars: Path) -> None:
     kept = load(Path(facts["folder"])).description.command
     again = CliRunner().invoke(app, [*shlex.split(kept)[1:], "--json"], catch_exceptions=False)
     assert json.loads(again.stdout)["digest"] == facts["digest"]
+
+
+@pytest.mark.parametrize(
+    "more", [["--fee-taker", "0.002"], ["--quantity", "2"], ["--strategy", "breakout"]]
+)
+def test_options_of_files_are_no_options_of_presets(more: list[str]) -> None:
+    for name in ("backtest", "sweep"):
+        done = CliRunner().invoke(app, [name, "--preset", "econometrics", *more])
+        assert f"{more[0]} means nothing over a preset" in str(done.exception)
+
+
+def test_of_a_part_of_the_time_only_its_bars_are_played(bars: Path) -> None:
+    """From the second bar to the sixth: the first lies before, the last ends behind."""
+    part = ["--from", "2020-09-13T12:28:00", "--to", "2020-09-13T12:33:30"]
+    done = CliRunner().invoke(app, [*command(bars), *part, "--json"], catch_exceptions=False)
+    pl.read_parquet(bars)[1:6].write_parquet(bars.with_name("part.parquet"))
+    alone = CliRunner().invoke(app, [*command(bars.with_name("part.parquet")), "--json"])
+    facts, wanted = json.loads(done.stdout), json.loads(alone.stdout)
+    assert facts["events"] == 5
+    assert (facts["digest"], facts["run_id"]) == (wanted["digest"], wanted["run_id"])
+    kept = load(Path(facts["folder"])).description.command
+    again = CliRunner().invoke(app, [*shlex.split(kept)[1:], "--json"], catch_exceptions=False)
+    assert json.loads(again.stdout)["digest"] == facts["digest"]
+
+
+def test_a_file_of_the_other_kind_is_told(bars: Path) -> None:
+    done = CliRunner().invoke(app, ["backtest", "--trades", str(bars), "--instrument", "X.SIM"])
+    assert getattr(done.exception, "remedy", "") == "It is a file of bars: give it with --bars."

@@ -9,7 +9,6 @@ import shlex
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from tapeline.backtest.tape.topic_slices import TopicSlices
 from tapeline.cli.configuration import Configuration, key_of, load_configuration
 from tapeline.cli.desk import desk
 from tapeline.cli.home import home
+from tapeline.cli.moments import moment_ns
 from tapeline.cli.overrides import pairs, with_groups, with_parameters, with_settings
 from tapeline.cli.plan import intervals_of
 from tapeline.cli.runs import Run, RunStore, strategies_of
@@ -111,20 +111,6 @@ class Asked:
         chosen = {"from": self.start, "to": self.end, **listed}
         changed = {**pairs(self.settings, "--set"), **pairs(self.parameters, "--param")}
         return {name: value for name, value in {**chosen, **changed}.items() if value}
-
-
-def moment_ns(text: str, default: int) -> int:
-    """Nanoseconds of an ISO 8601 date or time, UTC where it names no zone; raises BadBacktest."""
-    if not text:
-        return default
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadBacktest(
-            f"{text!r} is no time.", "Write 2024-01-31 or 2024-01-31T09:30:00+00:00."
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000) * 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

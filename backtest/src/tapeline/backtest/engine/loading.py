@@ -13,7 +13,15 @@ from tapeline.backtest.data_check.findings import DataReport, require_fit
 from tapeline.backtest.data_check.series import Rules
 from tapeline.backtest.engine.kept_market import TickKeeper, keep, new_folder
 from tapeline.backtest.engine.market import BarBuilder, FileTicks, Market, load_bars, load_trades
-from tapeline.backtest.engine.rows import BLOCK_ROWS, TRADE_COLUMNS, Block, ColumnsDigest, RowFile
+from tapeline.backtest.engine.rows import (
+    ALWAYS,
+    BLOCK_ROWS,
+    TRADE_COLUMNS,
+    Block,
+    ColumnsDigest,
+    RowFile,
+    Span,
+)
 from tapeline.runtime.clock import monotonic_s
 
 
@@ -48,6 +56,8 @@ class Source:
     """our column -> the file's, where they differ"""
     block_rows: int = BLOCK_ROWS
     """of a file of trades that are held at a time"""
+    span: Span = ALWAYS
+    """the part of the file that is run over, and looked at"""
 
     def load(self, interval_ns: int, care: Care = WITH_CARE) -> Loaded:
         """Its rows, checked; raises MarketUnusable, DataUnfit, UnknownCalendar."""
@@ -66,11 +76,11 @@ class Source:
     def market(self, interval_ns: int) -> Market:
         """Its rows without a look at their quality; raises MarketUnusable."""
         load = load_bars if self.is_bars else load_trades
-        return load(self.path, self.columns, interval_ns)
+        return load(self.path, self.columns, interval_ns, self.span)
 
     def _bars(self, interval_ns: int, care: Care) -> Loaded:
         watch = Stopwatch()
-        market = load_bars(self.path, self.columns, interval_ns)
+        market = load_bars(self.path, self.columns, interval_ns, self.span)
         watch.lap("load")
         report = check_data(market.frame(), care.rules(interval_ns), source=str(self.path))
         warnings = care.warnings(report)
@@ -81,7 +91,13 @@ class Source:
         self, interval_ns: int, care: Care, on_block: Callable[[Block], None] = lambda _block: None
     ) -> Loaded:
         """Block by block; what is let go is read again where a tick within a bar is asked for."""
-        file = RowFile(self.path, TRADE_COLUMNS, self.columns, block_rows=self.block_rows)
+        file = RowFile(
+            self.path,
+            TRADE_COLUMNS,
+            self.columns,
+            block_rows=self.block_rows,
+            span=self.span,
+        )
         watch = Stopwatch()
         builder, digest = BarBuilder(interval_ns), ColumnsDigest("trades")
         check = TradeCheck(care.rules(interval_ns))

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from tapeline.backtest.engine.rows import (
+    ALWAYS,
     BAR_COLUMNS,
     TRADE_COLUMNS,
     Block,
@@ -27,6 +28,7 @@ from tapeline.backtest.engine.rows import (
     Floats,
     Longs,
     RowFile,
+    Span,
     Ticks,
     TicksInMemory,
 )
@@ -315,9 +317,11 @@ def market_of_bars(ts_open_ns: Longs, bars: Mapping[str, Floats], interval_ns: i
     return Market(interval_ns, table, count, count, True, ticks, digest.hex())
 
 
-def load_trades(path: Path, mapping: Mapping[str, str], interval_ns: int) -> Market:
+def load_trades(
+    path: Path, mapping: Mapping[str, str], interval_ns: int, span: Span = ALWAYS
+) -> Market:
     """Trades of a Parquet file, read block by block; raises MarketUnusable."""
-    file = RowFile(path, TRADE_COLUMNS, mapping)
+    file = RowFile(path, TRADE_COLUMNS, mapping, span=span)
     builder, digest = BarBuilder(interval_ns), ColumnsDigest("trades")
     for block in file.blocks():
         builder.add(block)
@@ -325,9 +329,11 @@ def load_trades(path: Path, mapping: Mapping[str, str], interval_ns: int) -> Mar
     return builder.market(FileTicks(file), digest.hex())
 
 
-def load_bars(path: Path, mapping: Mapping[str, str], interval_ns: int) -> Market:
+def load_bars(
+    path: Path, mapping: Mapping[str, str], interval_ns: int, span: Span = ALWAYS
+) -> Market:
     """Bars of a Parquet file, in order of time; raises MarketUnusable."""
-    file = RowFile(path, BAR_COLUMNS, mapping, least_ns=interval_ns)
+    file = RowFile(path, BAR_COLUMNS, mapping, least_ns=interval_ns, span=span)
     blocks = [block.columns for block in file.blocks()]
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in BAR_COLUMNS}
     return market_of_bars(columns.pop("ts_open_ns"), columns, interval_ns)

@@ -28,6 +28,12 @@ def prepared(path: Path, time_column: str, time_format: str, folder: Path) -> Pa
     `time_format` is a unit of UNITS_NS since 1970, or the form of a text as strptime has it, UTC;
     empty: nanoseconds, timestamps, or texts in ISO 8601, UTC. Raises MarketUnusable.
     """
+    if time_format not in ("", *UNITS_NS) and "%" not in time_format:
+        raise MarketUnusable(
+            "BAD_VALUE",
+            f"--time-format {time_format} is no unit and no form of a time.",
+            "Write ns, us, ms or s for numbers since 1970, or a form such as %d/%m/%Y.",
+        )
     is_parquet = path.suffix.lower() in PARQUET
     if is_parquet and time_format in ("", "ns"):
         return path

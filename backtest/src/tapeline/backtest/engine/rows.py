@@ -1,7 +1,7 @@
 """Rows of trades or bars, block by block: of a Parquet file, checked, or of columns in memory.
 
 A file is never held whole: a block is read, looked at and let go, so that memory does not grow with
-its rows. Row numbers count from 0 in the whole file.
+its rows. Blocks count from 0 at the first row of the span; messages say the row of the whole file.
 
 Errors (all MarketUnusable, each with a stable code):
     UNREADABLE, MISSING_COLUMN, BAD_VALUE, UNSORTED, OVERLAPPING, EMPTY, CHANGED
@@ -96,6 +96,19 @@ class ColumnsDigest:
         return whole.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of the time; None where it has no bound."""
+
+    start_ns: int | None = None
+    """rows before it are left out"""
+    end_ns: int | None = None
+    """so are rows at or behind it, and bars that end behind it"""
+
+
+ALWAYS: Final = Span()
+
+
 @dataclass(frozen=True)
 class State:
     """By what a file that was written to, or replaced, is told from the one before."""
@@ -122,7 +135,10 @@ class State:
 
 @dataclass(frozen=True)
 class RowFile:
-    """A Parquet file of trades or bars, which must stay as it is while it is read."""
+    """A Parquet file of trades or bars, or what of it lies in a span: as if it held no more.
+
+    It must stay as it is while it is read.
+    """
 
     path: Path
     wanted: tuple[str, ...]
@@ -131,6 +147,35 @@ class RowFile:
     least_ns: int = 0
     """from one row's time to the next"""
     block_rows: int = BLOCK_ROWS
+    span: Span = ALWAYS
+
+    @cached_property
+    def rows(self) -> tuple[int, int]:
+        """(row of the file that comes first, the one behind the last); raises MarketUnusable."""
+        start_ns, end_ns = self.span.start_ns, self.span.end_ns
+        if end_ns is not None:
+            end_ns -= max(self.least_ns - 1, 0)  # of a bar's beginning, that it ends in time
+        before = within = place = 0
+        ends_ns: list[int] = []
+        while len(times := self._times(place)):
+            self._require_sorted(place, times, ends_ns[-1] if ends_ns else None)
+            ends_ns = [*(ends_ns[:1] or [int(times[0])]), int(times[-1])]
+            before += 0 if start_ns is None else int(np.searchsorted(times, start_ns))
+            within += len(times) if end_ns is None else int(np.searchsorted(times, end_ns))
+            place += len(times)
+        if place and before >= within:
+            raise MarketUnusable(
+                "EMPTY",
+                f"{self.path} holds no row in that part of the time.",
+                f"Its rows are of {_written(ends_ns[0])} to {_written(ends_ns[-1])} UTC: name "
+                "another part with --from and --to.",
+            )
+        return before, within
+
+    @property
+    def names_wanted(self) -> dict[str, str]:
+        """Our columns -> the file's, which may not be there."""
+        return {ours: self.mapping.get(ours, ours) for ours in self.wanted}
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -142,17 +187,26 @@ class RowFile:
                 f"The column mapping names {', '.join(unknown)}, which is no column of ours.",
                 f"Map some of: {', '.join(self.wanted)}.",
             )
-        names = {ours: self.mapping.get(ours, ours) for ours in self.wanted}
+        names = self.names_wanted
         there = list(self._schema())
         missing = [name for name in names.values() if name not in there]
         if missing:
             raise MarketUnusable(
                 "MISSING_COLUMN",
                 f"{self.path} has no column {', '.join(missing)}; it has {', '.join(there)}.",
-                "Map its columns to ours with --columns, such as "
-                f"{missing[0]}={there[0] if there else 'name'}.",
+                self._mapped(missing, there),
             )
         return names
+
+    def _mapped(self, missing: list[str], there: list[str]) -> str:
+        """What to do about columns that are not there."""
+        for kind, columns in (("trades", TRADE_COLUMNS), ("bars", BAR_COLUMNS)):
+            if columns != self.wanted and not set(columns) - set(there):
+                return f"It is a file of {kind}: give it with --{kind}."
+        ours = next(ours for ours, name in self.names_wanted.items() if name in missing)
+        return f"Name the file's column with --columns, such as {ours}=" + (
+            next((name for name in there if name not in self.wanted), "name") + "."
+        )
 
     @cached_property
     def _state(self) -> State:
@@ -191,9 +245,23 @@ class RowFile:
             raise self._unreadable(error) from error
 
     def _read(self, start: int) -> pl.DataFrame:
+        names = list(self.names.values())
+        if self.span == ALWAYS:
+            return self._slice(names, start, self.block_rows)
+        row, behind = self.rows[0] + start, self.rows[1]
+        return self._slice(names, row, max(min(self.block_rows, behind - row), 0))
+
+    def _times(self, row: int) -> Longs:
+        name = self.names[self.wanted[0]]
+        found: Longs = self._column(
+            row, self.wanted[0], self._slice([name], row, self.block_rows)[name]
+        )
+        return found
+
+    def _slice(self, names: list[str], row: int, count: int) -> pl.DataFrame:
         try:
-            rows = pl.scan_parquet(self.path, glob=False).select(list(self.names.values()))
-            found = rows.slice(start, self.block_rows).collect()
+            rows = pl.scan_parquet(self.path, glob=False).select(names)
+            found = rows.slice(row, count).collect()
             self._state.require(self.path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise self._unreadable(error) from error
@@ -207,9 +275,8 @@ class RowFile:
         )
 
     def _block(self, start: int, frame: pl.DataFrame) -> Block:
-        columns = {
-            ours: self._column(start, ours, frame[name]) for ours, name in self.names.items()
-        }
+        row = start + (0 if self.span == ALWAYS else self.rows[0])
+        columns = {ours: self._column(row, ours, frame[name]) for ours, name in self.names.items()}
         return Block(start, columns)
 
     def _column(self, start: int, ours: str, series: pl.Series) -> Any:
@@ -267,3 +334,7 @@ class RowFile:
             f"{self.path}, column {name}: row {start + place} is earlier than the one before.",
             "Sort the file by time.",
         )
+
+
+def _written(ts_ns: int) -> str:
+    return str(np.datetime64(ts_ns, "ns").astype("datetime64[s]"))

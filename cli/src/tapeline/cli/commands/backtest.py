@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tapeline.cli import assumed
+from tapeline.cli.commands.belonging import require_heard
 from tapeline.cli.commands.file_options import (
     Bars,
     Cash,
@@ -150,7 +151,9 @@ def backtest(
     Over a folder each file is an instrument, named like it, with a run; one table tells of all.
     """
     given = dict(locals())
-    if trades is not None or bars is not None:
+    is_file = trades is not None or bars is not None
+    require_heard(backtest, given, is_file=is_file)
+    if is_file:
         _play_file(given, is_json=as_json)
         return
     if bool(run) == bool(preset):

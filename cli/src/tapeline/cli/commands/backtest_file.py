@@ -20,10 +20,13 @@ from tapeline.runtime.exits import USAGE, Failure
 if TYPE_CHECKING:
     from tapeline.backtest.engine.loading import Care, Source
     from tapeline.backtest.engine.outcome import Outcome
+    from tapeline.backtest.engine.rows import Span
     from tapeline.backtest.engine.setup import Costs, Setup
 
 SLIPPAGES = ("none", "model")
 FILLS = ("next-tick", "next-open")
+OPTIONS = {"parameters": "--param", "start": "--from", "end": "--to"}
+"""Fields that are named otherwise."""
 
 
 class BadOption(Failure):
@@ -38,6 +41,8 @@ class Asked:
 
     trades: Path | None
     bars: Path | None
+    start: str
+    end: str
     instrument: str
     strategy: str
     parameters: Sequence[str]
@@ -97,7 +102,7 @@ def command_of(asked: Asked) -> str:
     words = ["tapeline", "backtest"]
     for name in fields(Asked):
         value = getattr(asked, name.name)
-        option = "--param" if name.name == "parameters" else f"--{name.name.replace('_', '-')}"
+        option = OPTIONS.get(name.name, f"--{name.name.replace('_', '-')}")
         if isinstance(value, bool):
             words += [option] if value else []
         elif isinstance(value, str | Path):
@@ -124,8 +129,8 @@ def setup_of(asked: Asked) -> Setup:
         quantity=_number("--quantity", asked.quantity, is_positive=True),
         cash=_number("--cash", asked.cash, is_positive=True),
         costs=_costs(asked.fee_taker, asked.slippage),
-        drawdown_max=_optional("--drawdown-max", asked.drawdown_max),
-        daily_loss_max=_optional("--daily-loss-max", asked.daily_loss_max),
+        drawdown_max=_share("--drawdown-max", asked.drawdown_max),
+        daily_loss_max=_share("--daily-loss-max", asked.daily_loss_max),
     )
 
 
@@ -141,7 +146,8 @@ def _show(outcome: Outcome, folder: Path, *, is_json: bool) -> None:
         f"  orders {facts['orders']:,}, denied {facts['denials']:,}, fills {facts['fills']:,}, "
         f"fees {facts['fees']:,.2f}"
     )
-    out.print(f"  equity {facts['final_equity']:,.2f} ({gain:+.2%}) after fees")
+    change = f"{gain:+.2%}" if abs(gain) >= 0.00005 or not gain else f"{gain * 100:+.2g}%"
+    out.print(f"  equity {facts['final_equity']:,.2f} ({change}) after fees")
     out.print(
         f"  loaded in {facts['load_seconds']:.2f} s, run in {facts['engine_seconds']:.2f} s, "
         f"{facts['peak_rss_mb']:.0f} MB"
@@ -170,7 +176,24 @@ def source_of(asked: Asked) -> Source:
     mapping = _pairs(listed, "--columns")
     time = (TRADE_COLUMNS if asked.bars is None else BAR_COLUMNS)[0]
     path = prepared(path, mapping.get(time, time), asked.time_format, home() / "tape" / "files")
-    return Source(path=path, is_bars=asked.bars is not None, columns=mapping)
+    span = _span(asked.start, asked.end)
+    return Source(path=path, is_bars=asked.bars is not None, columns=mapping, span=span)
+
+
+def _span(start: str, end: str) -> Span:
+    from tapeline.backtest.engine.rows import Span
+    from tapeline.cli.moments import moment_ns
+
+    found = Span(
+        start_ns=moment_ns(start, 0) if start else None, end_ns=moment_ns(end, 0) if end else None
+    )
+    if found.start_ns is not None and found.end_ns is not None:
+        _require(
+            found.start_ns < found.end_ns,
+            f"From {start} to {end} is no time.",
+            "--to must lie behind --from.",
+        )
+    return found
 
 
 def _costs(fee_taker: str, slippage: str) -> Costs:
@@ -182,6 +205,11 @@ def _costs(fee_taker: str, slippage: str) -> Costs:
         f"It is {' or '.join(SLIPPAGES)}.",
     )
     fee = _number("--fee-taker", fee_taker)
+    _require(
+        fee < 1,
+        f"--fee-taker {fee_taker} is no share of a value.",
+        "Write 0.001 for a tenth of a percent.",
+    )
     if slippage == "none":
         return Costs(taker_fee_rate=fee)
     return Costs(
@@ -204,8 +232,16 @@ def _pairs(listed: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def _optional(option: str, text: str) -> Decimal | None:
-    return _number(option, text, is_positive=True) if text else None
+def _share(option: str, text: str) -> Decimal | None:
+    if not text:
+        return None
+    value = _number(option, text, is_positive=True)
+    _require(
+        value < 1,
+        f"{option} {text} is no share: nothing loses more than all it has.",
+        f"Write 0.2 for a fifth, not 20: {option} is above 0 and below 1.",
+    )
+    return value
 
 
 def _number(option: str, text: str, *, is_positive: bool = False) -> Decimal:

@@ -47,7 +47,7 @@ def download(
     The columns are those that `tapeline backtest --bars` and `--trades` read.
     """
     from tapeline.backtest.tape import download as history
-    from tapeline.cli.backtests import moment_ns
+    from tapeline.cli.moments import moment_ns
 
     what = history.TRADES if trades else interval
     wanted = history.Wanted(

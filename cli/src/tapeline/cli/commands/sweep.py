@@ -30,6 +30,7 @@ from tapeline.cli.commands.backtest import (
     TimeFormat,
     listed,
 )
+from tapeline.cli.commands.belonging import require_heard
 from tapeline.cli.commands.file_options import (
     Bars,
     Cash,
@@ -129,8 +130,10 @@ def sweep(
     same command goes on where it was.
     """
     given = dict(locals())
+    is_file = trades is not None or bars is not None
+    require_heard(sweep, given, is_file=is_file)
     searched = _searched(given)
-    if trades is not None or bars is not None:
+    if is_file:
         _play_file(given, searched, is_json=as_json)
         return
     if bool(run) == bool(preset):
@@ -138,12 +141,16 @@ def sweep(
             "Name one thing to play.", "Name a run or a preset, not both; or a file."
         )
     if kubernetes:
-        from tapeline.cli.sweep_jobs import manifests
-
-        searched.checked()
-        typer.echo(manifests(given, kubernetes))
+        _print_jobs(given, searched)
         return
     _play(given, searched, is_json=as_json)
+
+
+def _print_jobs(given: dict[str, Any], searched: Any) -> None:
+    from tapeline.cli.sweep_jobs import manifests
+
+    searched.checked()
+    typer.echo(manifests(given, given["kubernetes"]))
 
 
 def _searched(given: dict[str, Any]) -> Any:
