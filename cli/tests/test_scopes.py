@@ -15,6 +15,7 @@ from tapeline.contracts.config import Account, TradingGroup
 from tapeline.contracts.control import ScopeKind, SwitchLevel
 from tapeline.contracts.risk import TradingState, TradingStateChanged
 from tapeline.runtime.log import Raw
+from tapeline.runtime.trips import parsed_scope
 
 RAW = Raw("risk-events", 0, 0, 0, b"", b"", ())
 
@@ -69,6 +70,10 @@ def test_what_is_in_force_is_the_highest_number_of_each_scope() -> None:
         "HALTED group:trend (it ran away)",
     ]
     assert as_asked("ALL/") == "all"
+    besides = parsed_scope("account:A")
+    assert [one.scope for one in in_force(found, besides)] == ["group:trend"]
+    halted = records(changed("ALL/", TradingState.HALTED, 1))
+    assert in_force(halted, parsed_scope("all")) == []
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n"])

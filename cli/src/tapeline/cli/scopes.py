@@ -45,8 +45,9 @@ def known_names(records: TopicRecords, kind: ScopeKind) -> list[str]:
     return sorted(found)
 
 
-def in_force(records: TopicRecords) -> list[InForce]:
-    """The scopes that risk has in a state other than ACTIVE, by name."""
+def in_force(records: TopicRecords, besides: tuple[ScopeKind, str] | None = None) -> list[InForce]:
+    """The scopes that risk has in a state other than ACTIVE, by name, one left out."""
+    left_out = "" if besides is None else f"{besides[0].value}/{besides[1]}"
     latest: dict[str, TradingStateChanged] = {}
     for item in records.all(topics.RISK_EVENTS, TradingStateChanged):
         change: TradingStateChanged = item.record
@@ -56,7 +57,7 @@ def in_force(records: TopicRecords) -> list[InForce]:
     return [
         InForce(as_asked(scope), latest[scope].state, latest[scope].reason)
         for scope in sorted(latest)
-        if latest[scope].state is not TradingState.ACTIVE
+        if scope != left_out and latest[scope].state is not TradingState.ACTIVE
     ]
 
 

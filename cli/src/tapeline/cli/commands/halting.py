@@ -175,7 +175,8 @@ def resume(
         typer.echo(f"file {said}")
     typer.echo(f"ACTIVE: {scope}")
     with desk(found.name) as place:
-        others = [one for one in in_force(place.records) if one.scope != scope.lower()]
+        # Risk may not have answered yet: what was just resumed is not told as still in force.
+        others = in_force(place.records, besides=parsed_scope(scope))
     for one in others:
         typer.echo(f"still {one}")
 
