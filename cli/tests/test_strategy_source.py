@@ -8,10 +8,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from tapeline.backtest.data_check.findings import DataUnfit
+from tapeline.cli.app import app
 from tapeline.cli.sources import BadSource
-from tapeline.cli.strategy_source import Wanted, prepared_strategy, slice_of, stem_of
+from tapeline.cli.strategy_source import Wanted, looked_at, prepared_strategy, slice_of, stem_of
 from tapeline.contracts.config import Account, Instrument, Mandate, TradingGroup
 from tapeline.contracts.orders import Mode
 from tapeline.market_data.feeds.ccxt_feed import instrument_id_of
@@ -71,6 +75,41 @@ def test_several_files_are_several_instruments(tmp_path: Path, strategy: Path) -
         ("A.SIM", str(files[0])),
         ("B.SIM", str(files[1])),
     ]
+
+
+def test_what_is_no_file_is_not_looked_at(tmp_path: Path) -> None:
+    live = Wanted(path=tmp_path / "m.py", live="binance", instruments=("BTC/USDT",))
+    assert looked_at(tmp_path, live, accept_faults=False) == ()
+
+
+@pytest.mark.parametrize("is_faulty", [False, True])
+def test_faulty_data_are_not_played_on_paper_unless_accepted(
+    tmp_path: Path, strategy: Path, monkeypatch: pytest.MonkeyPatch, is_faulty: bool
+) -> None:
+    data = tmp_path / "a.csv"
+    prices = [100.0 + number % 3 for number in range(200)]
+    if is_faulty:
+        prices[90] = 10_000.0
+    times = [1_600_000_020_000_000_000 + number * 10**9 for number in range(200)]
+    frame = pl.DataFrame({"ts_event_ns": times, "price": prices, "size": [1.0] * 200})
+    frame.write_csv(data)
+    played: list[str] = []
+
+    def run_demo(*arguments: Any) -> dict[str, Any]:
+        played.append(arguments[1].name)
+        return {"checks": {"replay equal byte for byte": True}}
+
+    monkeypatch.setenv("TAPELINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tapeline.cli.demo.run_demo", run_demo)
+    words = ["run", str(strategy), "--trades", str(data), "--instrument", "A.X", "--json"]
+    if is_faulty:
+        with pytest.raises(DataUnfit, match="ABSURD_PRICE"):
+            CliRunner().invoke(app, words, catch_exceptions=False)
+        assert not (tmp_path / "home" / "runs").exists()
+        words.append("--accept-data-faults")
+    said = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).stdout)
+    assert played == ["mine-1"]
+    assert any("ABSURD_PRICE" in line for line in said["data_warnings"]) is is_faulty
 
 
 def test_an_exchange_is_followed_in_real_time_on_paper(tmp_path: Path, strategy: Path) -> None:

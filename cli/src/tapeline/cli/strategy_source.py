@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from tapeline.backtest.engine import prepared_file
+from tapeline.backtest.engine.loading import Care
+from tapeline.backtest.engine.loading import Source as FileSource
+from tapeline.backtest.engine.rows import BAR_COLUMNS, TRADE_COLUMNS
+from tapeline.backtest.engine.setup import interval_ns_of
 from tapeline.backtest.strategies import kept
 from tapeline.cli.configuration import Configuration, duration_ns
-from tapeline.cli.runs import STRATEGY_FOLDER, Run, RunStore
+from tapeline.cli.runs import STRATEGY_FOLDER, TAPE_FOLDER, Run, RunStore
 from tapeline.cli.sources import (
     LIVE_SYMBOLS,
     PRESETS,
@@ -107,6 +112,22 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
     )
     run, configuration = prepared(home, source, stem, name)
     return run, configuration, source
+
+
+def looked_at(home: Path, wanted: Wanted, *, accept_faults: bool) -> tuple[str, ...]:
+    """What a reader must know of the files, read as a backtest reads them; raises BadSource,
+    MarketUnusable, DataUnfit."""
+    _check(wanted)
+    if not wanted.files:
+        return ()
+    care, interval_ns = Care(accept_faults=accept_faults), interval_ns_of(wanted.interval)
+    found = []
+    for path, name in zip(wanted.files, wanted.instruments, strict=True):
+        time = (BAR_COLUMNS if wanted.bars else TRADE_COLUMNS)[0]
+        ready = prepared_file.prepared(path, time, "", home / TAPE_FOLDER / "files")
+        loaded = FileSource(path=ready, is_bars=bool(wanted.bars)).load(interval_ns, care)
+        found += [f"{name}: {line}" for line in loaded.warnings]
+    return tuple(found)
 
 
 def slice_of(interval: str) -> str:

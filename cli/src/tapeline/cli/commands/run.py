@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tapeline.cli.commands.backtest import AcceptDataFaults
 from tapeline.cli.commands.file_options import Cash, FeeTaker, Interval, Quantity, Slippage
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.commands.play import Live
@@ -14,6 +15,9 @@ from tapeline.cli.home import home
 from tapeline.cli.screen import console
 from tapeline.cli.sources import BadSource
 from tapeline.cli.stack.folder import require_fit
+
+if TYPE_CHECKING:
+    from tapeline.cli.strategy_source import Wanted
 
 
 def register(app: typer.Typer) -> None:
@@ -57,18 +61,17 @@ def run(
     cash: Cash = "1000000",
     fee_taker: FeeTaker = "0.001",
     slippage: Slippage = "none",
+    accept_data_faults: AcceptDataFaults = False,
     as_json: AsJson = False,
 ) -> None:
     """Play a strategy file on paper: real Kafka, every service its own process, no package.
 
     The same file, options and data as in `tapeline backtest --strategy` make the same decisions;
-    `tapeline parity` compares the two. With --live it follows an exchange until Ctrl-C. The run
-    keeps the file, and its digest is in the name that the configuration gives it, so that a replay
-    knows which code ran.
+    `tapeline parity` compares the two; faulty data are refused as there. With --live it follows an
+    exchange until Ctrl-C. The run keeps the file, and its digest is in the name that the
+    configuration gives it, so that a replay knows which code ran.
     """
-    from tapeline.cli import summary
-    from tapeline.cli.demo import run_demo
-    from tapeline.cli.strategy_source import Wanted, prepared_strategy
+    from tapeline.cli.strategy_source import Wanted
 
     if slippage not in ("none", "model"):
         raise BadSource(f"--slippage is {slippage!r}.", "It is none or model.")
@@ -87,12 +90,23 @@ def run(
         seed=synthetic,
         seconds=seconds,
     )
+    _play(wanted, accept_faults=accept_data_faults, is_json=as_json)
+
+
+def _play(wanted: Wanted, *, accept_faults: bool, is_json: bool) -> None:
+    from tapeline.cli import strategy_source, summary
+    from tapeline.cli.demo import run_demo
+
     require_fit(home())
-    prepared_run, configuration, source = prepared_strategy(home(), wanted)
-    out = console(is_json=as_json)
+    out = console(is_json=is_json)
+    warnings = strategy_source.looked_at(home(), wanted, accept_faults=accept_faults)
+    for line in warnings:
+        out.print(f"! {line}", markup=False, style="yellow")
+    prepared_run, configuration, source = strategy_source.prepared_strategy(home(), wanted)
     facts = run_demo(home(), prepared_run, configuration, source, out)
-    if as_json:
-        print_json({name: value for name, value in facts.items() if name[0] != "_"})
+    if is_json:
+        shown = {name: value for name, value in facts.items() if name[0] != "_"}
+        print_json({**shown, "data_warnings": list(warnings)})
     else:
         summary.show(facts, out)
     if not facts["checks"]["replay equal byte for byte"]:
