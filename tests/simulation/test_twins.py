@@ -46,6 +46,7 @@ def walk(walks: int, steps: int, *, phases: tuple[Phase, ...] = tuple(Phase)) ->
             database=None,
             print_blob=True,
             phases=phases,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -49,13 +49,12 @@ def _steps_kept(original: Any) -> Any:
 
 def _stale_unit(original: Any) -> Any:
     """An appraiser that believes its first answer."""
-    known: dict[Any, Any] = {}
 
     def unit(self: Any, state: Any, instrument_id: str, base: str) -> Any:
-        key = (id(self), instrument_id, base)
-        if known.get(key) is None:
-            known[key] = original(self, state, instrument_id, base)
-        return known[key]
+        known = self.__dict__.setdefault("known_for_ever", {})
+        if known.get((instrument_id, base)) is None:
+            known[instrument_id, base] = original(self, state, instrument_id, base)
+        return known[instrument_id, base]
 
     return unit
 
