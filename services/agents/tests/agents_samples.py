@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
+
+from map_order import reversed_maps
 
 from tapeline.agents.config_book import ConfigBook, book_of
 from tapeline.contracts.agents import Direction, Signal
@@ -214,28 +216,52 @@ class MemoryDriver:
 
     async def run(self, crash: Crash | None = None) -> Stage:
         """One life of a process: to the end of the records, or to the crash."""
+        stage = await self._begun()
+        number = 0
+        while self.committed < len(self.records):
+            outputs, states, count = await self._batch(stage)
+            if crash is not None and crash.batch == number:
+                self.sent += outputs[: crash.sent_count]
+                self._keep(states[: max(crash.sent_count - len(outputs), 0)])
+                return stage
+            self._done(outputs, states, count)
+            number += 1
+        return stage
+
+    async def run_in_lives(self) -> None:
+        """A life for each batch; what was kept comes back with its maps the other way round."""
+        while self.committed < len(self.records):
+            stage = await self._begun(is_reversed=True)
+            if self.committed < len(self.records):
+                self._done(*await self._batch(stage))
+
+    async def _begun(self, *, is_reversed: bool = False) -> Stage:
         stage = self.make_stage()
         events = inputs(self.topic, self.partition, self.records)
-        start = stage.restore(self.topic, self.partition, self.committed, tuple(self.kept.values()))
+        kept = tuple(self.kept.values())
+        if is_reversed:
+            kept = tuple(
+                replace(one, record=replace(one.record, state=reversed_maps(one.record.state)))
+                for one in kept
+            )
+        start = stage.restore(self.topic, self.partition, self.committed, kept)
         for first in range(start, self.committed, self.batch_size):
             batch = events[first : min(first + self.batch_size, self.committed)]
             await stage.step(self.topic, self.partition, batch)
         # A state ahead of the committed offset says that the outputs up to it are out.
         self.committed = max(start, self.committed)
-        number = 0
-        while self.committed < len(events):
-            batch = events[self.committed : self.committed + self.batch_size]
-            outputs = list(await stage.step(self.topic, self.partition, batch))
-            states = list(stage.checkpoint(self.topic, self.partition))
-            if crash is not None and crash.batch == number:
-                self.sent += outputs[: crash.sent_count]
-                self._keep(states[: max(crash.sent_count - len(outputs), 0)])
-                return stage
-            self.sent += outputs
-            self._keep(states)
-            self.committed += len(batch)
-            number += 1
         return stage
+
+    async def _batch(self, stage: Stage) -> tuple[list[Output], list[Output], int]:
+        events = inputs(self.topic, self.partition, self.records)
+        batch = events[self.committed : self.committed + self.batch_size]
+        outputs = list(await stage.step(self.topic, self.partition, batch))
+        return outputs, list(stage.checkpoint(self.topic, self.partition)), len(batch)
+
+    def _done(self, outputs: list[Output], states: list[Output], count: int) -> None:
+        self.sent += outputs
+        self._keep(states)
+        self.committed += count
 
     def first_of_each(self) -> list[tuple[str, str, bytes]]:
         """(topic, id, bytes) of what was sent, duplicates dropped; equal ids need equal bytes."""

@@ -379,3 +379,20 @@ def test_a_crash_anywhere_leaves_the_same_decisions_byte_for_byte(
         if isinstance(output.record, Decision)
     ]
     assert ids == sorted(set(ids))
+
+
+@pytest.mark.usefixtures("diary")
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # the same for all examples
+)
+@given(partitions(), st.integers(1, 3))
+def test_a_process_for_each_batch_says_what_one_for_all_does(
+    records: list[Any], batch_size: int
+) -> None:
+    whole = MemoryDriver(diary_stage, topics.SIGNALS, 0, records, batch_size)
+    asyncio.run(whole.run())
+    broken = MemoryDriver(diary_stage, topics.SIGNALS, 0, records, batch_size)
+    asyncio.run(broken.run_in_lives())
+    assert broken.sent == whole.sent

@@ -310,3 +310,15 @@ def test_restarts_at_any_point_give_the_same_signals_byte_for_byte(
         asyncio.run(broken.run(death))
     asyncio.run(broken.run())
     assert broken.first_of_each() == whole.first_of_each()
+
+
+@settings(max_examples=100, deadline=None)
+@given(partitions(), st.integers(1, 3))
+def test_a_process_for_each_batch_says_what_one_for_all_does(
+    records: list[Any], batch_size: int
+) -> None:
+    whole = MemoryDriver(the_stage, topics.BARS, 0, records, batch_size)
+    asyncio.run(whole.run())
+    broken = MemoryDriver(the_stage, topics.BARS, 0, records, batch_size)
+    asyncio.run(broken.run_in_lives())
+    assert broken.sent == whole.sent
