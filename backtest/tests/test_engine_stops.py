@@ -72,6 +72,50 @@ def test_both_ways_stop_alike_over_bars(
     require_the_same(bars([10.0, *slow[:-1]], slow), setup(**{**plan, "interval_ns": MINUTE}))
 
 
+SHARES = st.sampled_from([-0.5, 0.0, 0.3, 0.5, 0.69, 0.71, 0.79, 0.81, 0.99, 1.01, 1.3, 2.2])
+"""of a limit that is lost: on both sides of what warns, trips, releases and is quiet again"""
+WAVES = st.lists(
+    st.tuples(
+        SHARES,
+        st.sampled_from([1, 3, 3, 4]),
+        st.sampled_from([SECOND, MINUTE, MINUTE, 7 * HOUR, 7 * HOUR]),
+    ),
+    min_size=3,
+    max_size=24,
+)
+"""(share lost, marks a second apart at which it is, time until then)"""
+
+
+@given(WAVES, st.booleans(), st.sampled_from([D("0.02"), D("0.05")]), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_both_ways_stop_alike_over_waves_around_the_limits(
+    waves: list[tuple[float, int, int]], is_long: bool, limit: Decimal, is_daily: bool
+) -> None:
+    """A position that is held, whose loss goes to and fro over each mark of a limit."""
+    cash, quantity, price = D(100), D(4), 10.0
+    # The side is taken far from the waves, so that no average turns while they last.
+    before = np.linspace(2.0, 1.5, 70) if is_long else np.linspace(17.0, 18.0, 70)
+    times = (MINUTE * np.arange(76)).tolist()
+    prices = [*before.round(2).tolist(), *[price] * 6]
+    for share, marks, gap in waves:
+        move = share * float(limit * cash / quantity)
+        level = round(price - move if is_long else price + move, 4)
+        for mark in range(marks):
+            times.append(times[-1] + (SECOND if mark else gap))
+            prices.append(level)
+    plan = setup(
+        parameters={"fast": "2", "slow": "60"},
+        cash=cash,
+        quantity=quantity,
+        daily_loss_max=limit if is_daily else None,
+        drawdown_max=None if is_daily else limit,
+    )
+    sizes = np.ones(len(times))
+    market = market_of_trades(START + np.array(times), np.array(prices), sizes, MINUTE)
+    found = require_the_same(market, plan)
+    assert len(found.said.decisions) == 1
+
+
 def test_few_bars_are_stepped_where_nothing_can_happen(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     original = Desk.risk_timer
