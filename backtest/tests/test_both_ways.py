@@ -20,6 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as drawn_from
 from hypothesis import strategies as st
 
+from tapeline.backtest.engine import run
+from tapeline.backtest.engine.desk import Desk
 from tapeline.backtest.engine.market import Market, market_of_trades
 from tapeline.backtest.engine.run import run_market
 from tapeline.backtest.engine.setup import Costs, Setup
@@ -103,6 +105,27 @@ def play(cases: int, part: int | None = None) -> Counter[str]:
 
     (say_the_same if part is None else drawn_from(part)(say_the_same))()
     return seen
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(TICKS.map(of_ticks), setups())
+def test_what_is_cut_short_leads_to_the_state_that_all_steps_lead_to(
+    market: Market, plan: Setup
+) -> None:
+    states: list[Desk] = []
+    for is_short_cut in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                run, "Desk", lambda *args, cut=is_short_cut, **_how: kept(states, cut, *args)
+            )
+            run_market(plan, market)
+    whole, short = states
+    assert short.dumped() == whole.dumped()
+
+
+def kept(states: list[Desk], is_short_cut: bool, *args: Any) -> Desk:
+    states.append(Desk(*args, is_short_cut=is_short_cut))
+    return states[-1]
 
 
 def test_both_ways_come_to_one_digest() -> None:

@@ -74,6 +74,7 @@ class Desk:
         taken over where it must be the one that evolving over them once more comes to.
         """
         self._is_short_cut = is_short_cut
+        # What a tick lacks is told while orders are open, so its place among their ends matters.
         self._eats_sizes = bool(setup.costs.participation_max)
         self._instrument_id = setup.instrument_id
         self._risk_context = _context(setup, "risk")
@@ -116,6 +117,10 @@ class Desk:
     def account(self) -> AccountState:
         """The account as risk has it."""
         return self._risk_state.accounts[ACCOUNT]
+
+    def dumped(self) -> tuple[bytes, bytes]:
+        """Canonical states of risk and of execution."""
+        return self._risk.dump(self._risk_state), self._execution.dump(self._execution_state)
 
     def mark(self, mark: MarkPrice, session_ns: int) -> None:
         """Tells risk a price; it says nothing to that."""
