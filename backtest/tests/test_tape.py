@@ -20,7 +20,7 @@ from tape_samples import TICKS, a_log, pull, pull_and_die
 
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.journaled import check_journaled
-from tapeline.backtest.tape.recorded_run import pull_run
+from tapeline.backtest.tape.recorded_run import RecordedRun, pull_run
 from tapeline.backtest.tape.store import Tape, TapeDamaged, TapeForeign, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange
@@ -72,6 +72,19 @@ def test_a_second_pull_takes_only_what_is_new(tmp_path: Path) -> None:
     tape.pull(log, ["ticks"])
     assert log.reads == [(TICKS, end, end + 1)]
     assert everything(tape) == log.records[TICKS]
+
+
+def test_what_the_market_of_a_run_ends_with_is_told_of_every_partition(tmp_path: Path) -> None:
+    names = ("ticks", "macro", "funding-rates")
+    places = [("ticks", 0), ("ticks", 1), ("macro", 0), ("funding-rates", 0)]
+    log, tape = MemoryLog({place: [] for place in places}), Tape(tmp_path)
+    seen = []
+    for place in places:
+        log.add(place, b"one more")
+        tape.pull(log, names)
+        seen.append(str(RecordedRun(tape).market_ends()))
+    assert len(set(seen)) == len(places)
+    assert seen[-1] == str(dict.fromkeys(("ticks-0", "ticks-1", "macro-0", "funding-rates-0"), 1))
 
 
 def test_what_retention_deleted_before_the_pull_is_named(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ from tapeline.cli.overrides import pairs, with_groups, with_parameters, with_set
 from tapeline.cli.plan import intervals_of
 from tapeline.cli.runs import Run, RunStore, strategies_of
 from tapeline.cli.sources import PRESETS
-from tapeline.contracts import topics
 from tapeline.contracts.config import GroupKind, Instrument, TradingGroup
 from tapeline.runtime.exits import Failure
 from tapeline.runtime.ids import content_id
@@ -253,7 +252,7 @@ def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
         slices=TopicSlices(tape, feed.slice_ns(), asked.choice()),
         width_ns=feed.slice_ns(),
         facts=facts,
-        data=f"run {run.name} {run.started_ns} {tape.end((topics.TICKS, 0))}",
+        data=f"run {run.name} {run.started_ns} {recorded.market_ends()}",
         strategies=strategies_of(folder),
     )
 

@@ -36,6 +36,14 @@ class RecordedRun:
 
     tape: Tape
 
+    def market_ends(self) -> dict[str, int]:
+        """topic-partition -> the offset behind its last record of market data on the tape."""
+        return {
+            f"{topic}-{number}": self.tape.end((topic, number))
+            for topic in MARKET
+            for number in range(self.tape.partition_count(topic))
+        }
+
     @cached_property
     def words(self) -> Words:
         """What it was told besides its market data."""
