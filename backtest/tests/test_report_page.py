@@ -103,6 +103,12 @@ def test_long_series_are_thinned_and_say_so() -> None:
     assert "40,000 points are drawn as about 2,000" in chart.notes[0]
 
 
+def test_small_changes_of_a_large_worth_have_ticks_of_their_own() -> None:
+    layout = charts_of(analyse(made(equity_rows([1e6, 999_900.0, 999_800.0]))))[0].layout
+    assert layout["yaxis"]["tickformat"] == ",~f"
+    assert layout["yaxis2"]["tickformat"] == ".4~%"
+
+
 def test_thinning_keeps_the_ends_and_the_extremes() -> None:
     import numpy as np
 

@@ -20,6 +20,10 @@ INSTRUMENTS_MAX: Final = 8
 """charts of prices; more make a page slow"""
 DWARFED: Final = 8
 """a benchmark that ranges over so many times what the run does is hidden at first"""
+AMOUNT: Final = {"tickformat": ",~f"}
+"""of an axis: whole, where a million would else be 1M and all below it 0.9999M"""
+PERCENT: Final = {"tickformat": ".4~%"}
+"""as many digits as the ticks of a small range need"""
 LINES: Final = ("--line1", "--line2", "--line3", "--line4", "--line5", "--line6")
 Trace = dict[str, Any]
 
@@ -104,16 +108,15 @@ def _exposure_lines(worth: Worth) -> list[Trace]:
 
 
 def _stacked(has_exposure: bool) -> dict[str, Any]:
-    percent = {"tickformat": ".1%"}
     top, middle = ([0.5, 1.0], [0.26, 0.46]) if has_exposure else ([0.36, 1.0], [0.0, 0.3])
     layout: dict[str, Any] = {
         "xaxis": {"type": "date", "anchor": "y3" if has_exposure else "y2"},
-        "yaxis": {"domain": top, "title": {"text": "worth"}},
-        "yaxis2": {"domain": middle, "title": {"text": "drawdown"}, **percent},
+        "yaxis": {"domain": top, "title": {"text": "worth"}, **AMOUNT},
+        "yaxis2": {"domain": middle, "title": {"text": "drawdown"}, **PERCENT},
         "hovermode": "x unified",
     }
     if has_exposure:
-        layout["yaxis3"] = {"domain": [0.0, 0.22], "title": {"text": "exposure"}, **percent}
+        layout["yaxis3"] = {"domain": [0.0, 0.22], "title": {"text": "exposure"}, **PERCENT}
     return layout
 
 

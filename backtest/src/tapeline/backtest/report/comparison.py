@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tapeline.backtest.report.analysis import Analysis, facts_of
 from tapeline.backtest.report.catalogue import FIGURES, SECTIONS
-from tapeline.backtest.report.charts import LINES, Chart, line, thinned_note
+from tapeline.backtest.report.charts import LINES, PERCENT, Chart, line, thinned_note
 from tapeline.backtest.report.document import (
     chart_places,
     document,
@@ -165,7 +165,7 @@ def _growth_chart(comparison: Comparison) -> Chart:
     return Chart(
         title="Growth",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": {"tickformat": ".1%"}},
+        layout={"xaxis": {"type": "date"}, "yaxis": PERCENT},
         height=420,
         notes=notes,
     )
@@ -185,7 +185,7 @@ def _drawdown_chart(comparison: Comparison) -> Chart:
     return Chart(
         title="Drawdown",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": {"tickformat": ".1%"}},
+        layout={"xaxis": {"type": "date"}, "yaxis": PERCENT},
         height=280,
     )
 
