@@ -230,6 +230,19 @@ def test_a_sweep_that_cannot_be_is_told_before_anything_is_read(
         CliRunner().invoke(app, ["sweep", *SWEPT, *words], catch_exceptions=False)
 
 
+def test_a_sweep_none_of_whose_points_can_be_played_is_an_error(folder: Path) -> None:
+    words = ["sweep", "--trades", str(folder / "X0.SIM.parquet"), "--instrument", "X.SIM"]
+    for wrong, why in (("fats=3,5", "unknown parameter fats"), ("fast=40,50", "0 < fast < slow")):
+        with pytest.raises(Failure, match=f"None of 2 points could be played.*{why}"):
+            CliRunner().invoke(app, [*words, "--param", wrong], catch_exceptions=False)
+
+
+def test_a_sweep_shows_money_as_money(folder: Path) -> None:
+    words = ["sweep", "--trades", str(folder / "X0.SIM.parquet"), "--instrument", "X.SIM", *SWEPT]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False, env={"COLUMNS": "200"}).stdout
+    assert "e+0" not in shown
+
+
 def test_a_sweep_over_faulty_data_is_refused_or_says_so(folder: Path) -> None:
     path = folder / "X0.SIM.parquet"
     frame = pl.read_parquet(path)

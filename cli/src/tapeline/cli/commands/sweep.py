@@ -44,6 +44,7 @@ from tapeline.cli.commands.file_options import (
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.playing_progress import Shown
 from tapeline.cli.screen import console
+from tapeline.runtime.exits import USAGE, Failure
 
 if TYPE_CHECKING:
     from tapeline.cli.backtests import Asked, Source
@@ -78,6 +79,17 @@ Kubernetes = Annotated[
         help="Print manifests of so many Jobs over a preset or a run, and play nothing.",
     ),
 ]
+
+
+WHOLE = "1/1"
+"""every trial, in this process; a part may well hold none that makes a configuration"""
+AMOUNTS = ("fees", "final_equity")
+
+
+class NothingPlayed(Failure):
+    """No point of a sweep makes a configuration."""
+
+    exit_code = USAGE
 
 
 def register(app: typer.Typer) -> None:
@@ -119,7 +131,7 @@ def sweep(
     calendar: Calendar = "",
     accept_data_faults: AcceptDataFaults = False,
     workers: Workers = 0,
-    part: Part = "1/1",
+    part: Part = WHOLE,
     kubernetes: Kubernetes = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -172,7 +184,7 @@ def _play(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
         asked, source = _source(given, shown)
         with sweeps.prepared(source, asked, searched) as (found, folder):
             sweeps.run(found, shown.on_trial)
-    _tell(found, folder, out, is_json=is_json)
+    _tell(found, folder, searched, out, is_json=is_json)
 
 
 def _play_file(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
@@ -199,13 +211,21 @@ def _play_file(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
             searched,
         )
         sweeps.run(found, shown.on_trial)
-    _tell(found, folder, out, is_json=is_json)
+    _tell(found, folder, searched, out, is_json=is_json)
 
 
-def _tell(found: Any, folder: Path, out: Console, *, is_json: bool) -> None:
+def _tell(found: Any, folder: Path, searched: Any, out: Console, *, is_json: bool) -> None:
+    import polars as pl
+
     from tapeline.backtest.sweep.sweep import write
 
     table = write(found, folder)
+    why = found.table().filter(pl.col("part") == "in")["refused"]
+    if searched.part == WHOLE and len(why) and (why != "").all():
+        raise NothingPlayed(
+            f"None of {len(why)} points could be played; the first: {why[0]}",
+            "Correct --param, or the part of the time with --from and --to.",
+        )
     summary = {**found.summary(), "results": str(table)}
     if is_json:
         print_json({**summary, "rows": found.table().to_dicts()})
@@ -242,8 +262,10 @@ def show(summary: dict[str, Any], results: Any, out: Console) -> None:
     best = results.filter(results["part"] == "in").sort(objective, descending=True, nulls_last=True)
     columns = [name for name in best.columns if name not in ("part", "digest", "seconds")]
     table = Table(*columns, title="best in-sample trials", box=None, pad_edge=False)
-    for row in best.select(columns).head(10).iter_rows():
-        table.add_row(*map(text_of, row))
+    for row in best.select(columns).head(10).iter_rows(named=True):
+        table.add_row(
+            *(amount_of(row[name]) if name in AMOUNTS else text_of(row[name]) for name in row)
+        )
     out.print(table)
     chosen = Table(
         "fold",
@@ -272,6 +294,11 @@ def show(summary: dict[str, Any], results: Any, out: Console) -> None:
     out.print(f"{summary['trials']} trials by {summary['method']}; table in {summary['results']}")
     for warning in summary["warnings"]:
         out.print(f"doubt: {warning}", style="yellow")
+
+
+def amount_of(value: float | str | None) -> str:
+    """Money for a cell."""
+    return "-" if value is None else f"{float(value):,.2f}"
 
 
 def text_of(value: Any) -> str:
