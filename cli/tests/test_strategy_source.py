@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import tomllib
@@ -19,6 +20,7 @@ from tapeline.cli.strategy_source import Wanted, looked_at, prepared_strategy, s
 from tapeline.contracts.config import Account, Instrument, Mandate, TradingGroup
 from tapeline.contracts.orders import Mode
 from tapeline.market_data.feeds.ccxt_feed import instrument_id_of
+from tapeline.market_data.feeds.interface import make_feed
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-add-a-trigger.md"
 
@@ -80,6 +82,20 @@ def test_several_files_are_several_instruments(tmp_path: Path, strategy: Path) -
 def test_what_is_no_file_is_not_looked_at(tmp_path: Path) -> None:
     live = Wanted(path=tmp_path / "m.py", live="binance", instruments=("BTC/USDT",))
     assert looked_at(tmp_path, live, accept_faults=False) == ()
+
+
+def test_times_that_a_backtest_reads_are_read_on_paper_too(tmp_path: Path, strategy: Path) -> None:
+    data = tmp_path / "a.csv"
+    data.write_text("ts_event_ns,price,size\n2024-01-01T00:00:00,10,1\n2024-01-01 00:00:01,11,2\n")
+    wanted = Wanted(path=strategy, trades=(data,), instruments=("A.X",))
+    _, _, source = prepared_strategy(tmp_path, wanted)
+    (options,) = source.feed_options.values()
+
+    async def found() -> list[Any]:
+        feed = make_feed("recorded", json.loads(options))
+        return [raw.ts_event_ns async for batch in feed.batches({}) for raw in batch]
+
+    assert asyncio.run(found()) == [1_704_067_200 * 10**9, 1_704_067_201 * 10**9]
 
 
 @pytest.mark.parametrize("is_faulty", [False, True])

@@ -81,7 +81,7 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
     folder = store.folder(name)
     _check(wanted)
     strategy = kept(wanted.path, folder / STRATEGY_FOLDER)
-    data = _data(wanted, folder)
+    data = _data(wanted, [_ready(home, wanted, path) for path in wanted.files], folder)
     title = f"{strategy.name} on {data.about}"
     blanks = {
         "title": title,
@@ -123,9 +123,8 @@ def looked_at(home: Path, wanted: Wanted, *, accept_faults: bool) -> tuple[str, 
     care, interval_ns = Care(accept_faults=accept_faults), interval_ns_of(wanted.interval)
     found = []
     for path, name in zip(wanted.files, wanted.instruments, strict=True):
-        time = (BAR_COLUMNS if wanted.bars else TRADE_COLUMNS)[0]
-        ready = prepared_file.prepared(path, time, "", home / TAPE_FOLDER / "files")
-        loaded = FileSource(path=ready, is_bars=bool(wanted.bars)).load(interval_ns, care)
+        source = FileSource(path=_ready(home, wanted, path), is_bars=bool(wanted.bars))
+        loaded = source.load(interval_ns, care)
         found += [f"{name}: {line}" for line in loaded.warnings]
     return tuple(found)
 
@@ -162,8 +161,15 @@ def _check(wanted: Wanted) -> None:
         raise BadSource("An instrument is named twice.", "Name each once.")
 
 
-def _data(wanted: Wanted, folder: Path) -> Data:
-    """What is played; how files are read is written to the run's folder. Raises BadSource."""
+def _ready(home: Path, wanted: Wanted, path: Path) -> Path:
+    """The file as a backtest reads it: of text, and of times written otherwise, its copy."""
+    time = (BAR_COLUMNS if wanted.bars else TRADE_COLUMNS)[0]
+    return prepared_file.prepared(path, time, "", home / TAPE_FOLDER / "files")
+
+
+def _data(wanted: Wanted, ready: Sequence[Path], folder: Path) -> Data:
+    """What is played, `ready` of the files; how those are read is written to the run's folder.
+    Raises BadSource."""
     if wanted.live:
         symbols = wanted.instruments or LIVE_SYMBOLS
         return Data(
@@ -185,7 +191,7 @@ def _data(wanted: Wanted, folder: Path) -> Data:
             },
         )
     mappings = []
-    for number, (data, name) in enumerate(zip(wanted.files, wanted.instruments, strict=True)):
+    for number, (data, name) in enumerate(zip(ready, wanted.instruments, strict=True)):
         mappings.append(folder / f"data-{number + 1}.toml")
         mappings[-1].write_text(_mapping(wanted, data.absolute(), name))
     return Data(
