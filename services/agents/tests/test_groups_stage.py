@@ -26,7 +26,7 @@ from agents_samples import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tapeline.agents import groups_stage
+from tapeline.agents import cycles, groups_stage
 from tapeline.agents.algorithmic import AlgorithmicGroup
 from tapeline.agents.group import Cycle, Group, GroupResult, GroupSetup, TargetWish, target_decision
 from tapeline.agents.groups_stage import GroupStage
@@ -387,10 +387,17 @@ def test_a_crash_anywhere_leaves_the_same_decisions_byte_for_byte(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # the same for all examples
 )
-@given(partitions(), st.integers(1, 3))
+@given(partitions(), st.integers(1, 3), st.sampled_from([1, 2, 3, cycles.WAITING_COUNT_MAX]))
 def test_a_process_for_each_batch_says_what_one_for_all_does(
-    records: list[Any], batch_size: int
+    records: list[Any], batch_size: int, waiting_max: int
 ) -> None:
+    """Signals that were dropped, for too many waited, are not heard behind a restart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cycles, "WAITING_COUNT_MAX", waiting_max)
+        say_the_same_in_lives(records, batch_size)
+
+
+def say_the_same_in_lives(records: list[Any], batch_size: int) -> None:
     whole = MemoryDriver(diary_stage, topics.SIGNALS, 0, records, batch_size)
     asyncio.run(whole.run())
     broken = MemoryDriver(diary_stage, topics.SIGNALS, 0, records, batch_size)

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tapeline.contracts.agents import Signal
@@ -62,6 +62,24 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """Of the signals that waited between two cycles those as late as this were dropped."""
+
+    age_key: tuple[int, str]
+    after_ns: int
+    after_offset: int
+    """the cycle before: what that took did not wait any more"""
+    until: int | None = None
+    """position of the cycle behind, which made room again; None: none has yet"""
+
+    def has_dropped(self, heard: Heard) -> bool:
+        """Whether a signal was among them."""
+        has_waited = heard.offset >= self.after_offset or heard.signal.ts_event_ns > self.after_ns
+        is_before = self.until is None or heard.offset < self.until
+        return has_waited and is_before and heard.age_key >= self.age_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
     """A slice is complete."""
 
@@ -92,15 +110,18 @@ class CycleTracker:
     """the latest, as of the last cycle"""
     waiting: dict[str, Heard] = field(default_factory=dict)
     """by signal_id, not taken by a cycle yet"""
+    ceilings: tuple[Ceiling, ...] = ()
+    """what was dropped, and would be heard again behind a restart"""
 
     def hear(self, heard: Heard) -> None:
         """A signal; kept until a cycle takes it."""
         if heard.signal.universe != self.universe or self._is_past(heard):
             return
+        if self._was_dropped(heard):
+            return
         self.waiting.setdefault(heard.signal.signal_id, heard)
         if len(self.waiting) > WAITING_COUNT_MAX:
-            _, furthest = max(item.age_key for item in self.waiting.values())
-            del self.waiting[furthest]
+            self._drop_furthest()
 
     def pass_(self, watermark: Watermark, offset: int) -> Closing | None:
         """A watermark; the slice that it completes, if it does."""
@@ -134,6 +155,7 @@ class CycleTracker:
     def rebuild(self, recorded: Iterable[Heard]) -> None:
         """Takes back signals from `low_water` up to the position of the state, each once."""
         taken: list[Heard] = []
+        others: list[Heard] = []
         for heard in recorded:
             is_taken = (
                 heard.offset < self.last_cycle_offset
@@ -142,14 +164,27 @@ class CycleTracker:
             if is_taken and heard.signal.universe == self.universe:
                 taken.append(heard)
             else:
-                self.hear(heard)
-        self._fold(taken, self.last_cycle_ns)
-        self.waiting = {key: item for key, item in self.waiting.items() if not self._is_past(item)}
+                others.append(heard)
+        self._fold([one for one in taken if not self._was_dropped(one)], self.last_cycle_ns)
+        for heard in others:
+            self.hear(heard)
 
     def _is_past(self, heard: Heard) -> bool:
         held = self.opinions.get(heard.key)
         is_older = held is not None and heard.age_key <= held.age_key
         return is_older or heard.end_ns <= self.last_cycle_ns
+
+    def _was_dropped(self, heard: Heard) -> bool:
+        return any(ceiling.has_dropped(heard) for ceiling in self.ceilings)
+
+    def _drop_furthest(self) -> None:
+        age_key = max(item.age_key for item in self.waiting.values())
+        del self.waiting[age_key[1]]
+        # Until a cycle makes room, nothing that is as late as this can wait.
+        ceiling = Ceiling(
+            age_key=age_key, after_ns=self.last_cycle_ns, after_offset=self.last_cycle_offset
+        )
+        self.ceilings = (*(one for one in self.ceilings if one.until is not None), ceiling)
 
     def _advance(self, watermark: Watermark) -> bool:
         before = self.marks.get(watermark.source)
@@ -173,7 +208,15 @@ class CycleTracker:
         self.waiting = {
             key: item for key, item in self.waiting.items() if item.signal.ts_event_ns > end_ns
         }
+        if self.ceilings:
+            self._make_room(offset)
         return new
+
+    def _make_room(self, offset: int) -> None:
+        """A cycle has taken what was ready; forgets ceilings that nobody will ask about."""
+        low = self.low_water(offset)
+        closed = [replace(one, until=offset) if one.until is None else one for one in self.ceilings]
+        self.ceilings = tuple(one for one in closed if one.until is not None and one.until > low)
 
     def _fold(self, items: Sequence[Heard], end_ns: int) -> tuple[Heard, ...]:
         """Keeps the latest of each, drops what has ended; returns what is new."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from tapeline.agents.cycles import CycleTracker, Mark
+from tapeline.agents.cycles import Ceiling, CycleTracker, Mark
 from tapeline.agents.group import instance_of
 from tapeline.contracts import topics
 from tapeline.contracts.agents import GroupState
@@ -31,6 +31,8 @@ class GroupStanding(msgspec.Struct, frozen=True, kw_only=True):
     last_cycle_offset: int = 0
     marks: dict[str, Mark] = {}
     """how far each source has come"""
+    ceilings: tuple[Ceiling, ...] = ()
+    """what was dropped of the signals that are read again"""
     targets: dict[str, Decimal] = {}
     """target weight last asked for, by instrument"""
 
@@ -48,6 +50,7 @@ def standing_of(
         last_cycle_ns=tracker.last_cycle_ns,
         last_cycle_offset=tracker.last_cycle_offset,
         marks=dict(tracker.marks),
+        ceilings=tracker.ceilings,
         targets=dict(targets),
     )
 
@@ -57,6 +60,7 @@ def apply(standing: GroupStanding, tracker: CycleTracker) -> None:
     tracker.last_slice = standing.last_slice
     tracker.last_cycle_ns = standing.last_cycle_ns
     tracker.last_cycle_offset = standing.last_cycle_offset
+    tracker.ceilings = standing.ceilings
     tracker.marks = {
         source: mark for source, mark in standing.marks.items() if source in tracker.sources
     }
