@@ -215,18 +215,28 @@ def test_a_killed_pull_is_taken_up_where_it_was(tmp_path: Path) -> None:
     assert not list((tmp_path / "ticks-0").glob("*.part"))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_pull_tells_how_far_it_is(tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    log, tape = a_log(), Tape(tmp_path)
+    tape.pull(log, ["ticks"], lambda done, total: heard.append((done, total)))
+    end = log.ends([TICKS])[TICKS]
+    assert heard == [(10, end), (20, end), (end, end)]
+
+
+@pytest.mark.parametrize(
+    ("error", "start"), [(KeyboardInterrupt, 0), (OSError, 0), (OSError, 10), (OSError, 20)]
+)
 def test_a_pull_that_is_broken_off_leaves_whole_files_and_goes_on(
-    tmp_path: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, error: type[BaseException], start: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, tape, write = a_log(), Tape(tmp_path), store.write
 
     def interrupted(done: int, _total: int) -> None:
-        if error is KeyboardInterrupt and done == 10:
+        if error is KeyboardInterrupt and done == start + 10:
             raise error
 
     def refused(folder: Path, topic: str, bounds: tuple[int, int], found: RawColumns) -> None:
-        if error is OSError and bounds[0] == 10:
+        if error is OSError and bounds[0] == start:
             raise error
         write(folder, topic, bounds, found)
 
@@ -235,7 +245,7 @@ def test_a_pull_that_is_broken_off_leaves_whole_files_and_goes_on(
         tape.pull(log, ["ticks"], interrupted)
     monkeypatch.setattr(store, "write", write)
     written = tape.end(TICKS)
-    assert 10 <= written < log.ends([TICKS])[TICKS]
+    assert start <= written < log.ends([TICKS])[TICKS]
     assert not list(tmp_path.rglob(f"*{store.PART}"))
     tape.pull(log, ["ticks"])
     assert [start for _, start, _ in log.reads] == [0, written]
