@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,12 +58,13 @@ def mark(number: int, *, is_paced: bool = True, is_final: bool = False) -> Water
 
 
 def sliced(
-    folder: Path, *partitions: list[Trade | Watermark], choice: Choice = ALL
+    folder: Path, *partitions: Sequence[Trade | Watermark | bytes], choice: Choice = ALL
 ) -> list[MarketSlice]:
     log = MemoryLog()
     for number, records in enumerate(partitions):
         for record in records:
-            log.add(("ticks", number), encode(record))
+            value = record if isinstance(record, bytes) else encode(record)
+            log.add(("ticks", number), value)
     tape = Tape(folder)
     tape.pull(log, ["ticks"])
 
@@ -125,6 +126,14 @@ def test_a_run_in_real_time_is_cut_by_width_in_order_of_event_time(tmp_path: Pat
         (3, 500, False, {0: [420]}),
         (4, 600, True, {}),
     ]
+
+
+@pytest.mark.parametrize("is_paced", [True, False])
+def test_what_is_in_quarantine_is_in_no_slice(tmp_path: Path, is_paced: bool) -> None:
+    broken = encode(tick(7))[:-1]
+    end = mark(1, is_paced=is_paced, is_final=is_paced)
+    found = sliced(tmp_path, [tick(5), broken, tick(9), end, b""], [b"?", end])
+    assert times(found)[0] == (1, 100, is_paced, {0: [5, 9]})
 
 
 def test_only_what_was_chosen_is_played(tmp_path: Path) -> None:
