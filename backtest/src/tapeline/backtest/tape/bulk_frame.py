@@ -147,16 +147,15 @@ class RecordType:
     def _joined(self, frame: pl.DataFrame) -> tuple[bytes, Any, Any]:
         """(messages one behind the other, where each starts, where each ends)."""
         parts: list[Written] = [field.written(frame[name]) for name, field in self.fields.items()]
-        sizes = np.full(frame.height, HEADER_BYTES, np.int64)
-        for part in parts:
-            sizes += part.sizes
-        ends = np.cumsum(sizes)
-        target = Target(np.empty(int(sizes.sum()), np.uint8), ends - sizes)
-        header = np.frombuffer(self.header, np.uint8)
-        target.put_fixed(np.broadcast_to(header, (frame.height, HEADER_BYTES)))
-        for part in parts:
-            part.put(target)
-        return target.out.tobytes(), ends - sizes, ends
+        sizes = [part.sizes for part in parts]
+        whole = np.sum([np.full(frame.height, HEADER_BYTES, np.int64), *sizes], axis=0)
+        ends = np.cumsum(whole)
+        target = Target(ends, whole)
+        at = target.starts + HEADER_BYTES
+        for part, size in zip(parts, sizes, strict=True):
+            part.put(target, at)
+            at = at + size
+        return target.messages(self.header), target.starts, ends
 
     def _one(self, row: Mapping[str, Any]) -> bytes:
         """The message of a row with a list that is not empty."""

@@ -19,9 +19,27 @@ from tapeline.runtime.columns import LENGTH_MAX, Bodies, Flags, Numbers
 
 Bytes = npt.NDArray[np.uint8]
 Unsigned = npt.NDArray[np.uint64]
+OVERHANG: Final = 16
+SHORT_MAX: Final = 64
+"""longest text that is written by words"""
 _SEVEN_BITS: Final = np.uint64(0x7F)
-_ONE: Final = np.uint64(1)
+_BIT: Final = np.uint64(0x80)
 _SEVEN: Final = np.uint64(7)
+_LOW: Final = np.uint64((1 << 56) - 1)
+_SPREADS: Final = tuple(
+    (np.uint64(lower), np.uint64(upper), np.uint64(gap))
+    for lower, upper, gap in (
+        (0x0FFFFFFF, 0xFFFFFFF0000000, 4),
+        (0x00003FFF00003FFF, 0x0FFFC0000FFFC000, 2),
+        (0x007F007F007F007F, 0x3F803F803F803F80, 1),
+    )
+)
+"""groups of 28, 14, 7 bits are moved apart: (lower ones, upper ones, gap)"""
+_MORE: Final = np.array(
+    [0, *(0x8080808080808080 & ((1 << 8 * min(size - 1, 8)) - 1) for size in range(1, 11))],
+    np.uint64,
+)
+"""by size of a number: the bits that say that it goes on"""
 
 
 @dataclass(slots=True)
@@ -36,34 +54,68 @@ class Source:
 
 
 class Target:
-    """Where bodies are written, field by field, all of them side by side."""
+    """Where bodies are written, field by field, all of them side by side.
 
-    def __init__(self, out: Bytes, at: Numbers) -> None:
-        self.out = out
-        self.at = at
+    Numbers and texts are written eight bytes at a time: what goes past the end of one is written
+    over by the fields behind it, and past the last field by the header of the next message, which
+    therefore comes last.
+    """
 
-    def put(self, content: Bytes, sizes: Numbers) -> None:
-        """Bytes of different lengths, one behind the other in `content`."""
-        ends = np.cumsum(sizes)
-        if len(content):
-            shifts = np.repeat(self.at - (ends - sizes), sizes)
-            self.out[np.arange(len(content), dtype=np.int64) + shifts] = content
-        self.at = self.at + sizes
+    def __init__(self, ends: Numbers, sizes: Numbers) -> None:
+        """For messages of these sizes that end there."""
+        self.starts = ends - sizes
+        count = int(ends[-1]) if len(ends) else 0
+        self._out = bytearray(count + OVERHANG)
+        self._count = count
+        self._bytes = np.frombuffer(self._out, np.uint8)
+        self._words = np.ndarray((count + 8,), "<u8", self._out, strides=(1,))
+        self._doubles = np.ndarray((count + 8,), "<f8", self._out, strides=(1,))
 
-    def put_fixed(self, content: Bytes) -> None:
-        """Rows of one length."""
-        width = content.shape[1]
-        self.out[self.at[:, None] + np.arange(width, dtype=np.int64)] = content
-        self.at = self.at + width
+    def messages(self, header: bytes) -> bytes:
+        """All of them with their headers, one behind the other."""
+        self._words[self.starts] = np.frombuffer(header, "<u8", 1)[0]
+        for place in range(8, len(header)):
+            self._bytes[self.starts + place] = header[place]
+        return bytes(memoryview(self._out)[: self._count])
 
-    def put_numbers(self, value: Unsigned, sizes: Numbers) -> None:
+    def put_bytes(self, at: Numbers, content: Bytes) -> None:
+        """One byte of each."""
+        self._bytes[at] = content
+
+    def put_doubles(self, at: Numbers, content: npt.NDArray[np.float64]) -> None:
+        """Eight bytes of each."""
+        self._doubles[at] = content
+
+    def put_numbers(self, at: Numbers, value: Unsigned, sizes: Numbers) -> None:
         """Seven bits a byte, the lowest first."""
-        for place in range(int(sizes.max(initial=0))):
-            shifted = value >> np.uint64(7 * place)
-            digits = shifted & _SEVEN_BITS | ((shifted > _SEVEN_BITS).astype(np.uint64) << _SEVEN)
+        low = value & _LOW
+        for lower, upper, gap in _SPREADS:
+            low = (low & lower) | ((low & upper) << gap)
+        self._words[at] = low | _MORE[sizes]
+        is_long = sizes > 8
+        if is_long.any():
+            self._put_rest(at[is_long] + 8, value[is_long] >> np.uint64(56), sizes[is_long])
+
+    def _put_rest(self, at: Numbers, value: Unsigned, sizes: Numbers) -> None:
+        """The ninth byte, and the tenth where there is one."""
+        is_longer = sizes > 9
+        self._bytes[at] = (value & _SEVEN_BITS) | np.where(is_longer, _BIT, np.uint64(0))
+        self._bytes[at[is_longer] + 1] = value[is_longer] >> _SEVEN
+
+    def put_texts(self, at: Numbers, content: bytes, sizes: Numbers) -> None:
+        """Bytes of different lengths, one behind the other in `content`."""
+        longest = int(sizes.max(initial=0))
+        begins = np.cumsum(sizes) - sizes
+        if longest > SHORT_MAX:
+            shifts = np.repeat(at - begins, sizes)
+            found = np.frombuffer(content, np.uint8)
+            self._bytes[np.arange(len(content), dtype=np.int64) + shifts] = found
+            return
+        padded = content + bytes(OVERHANG)
+        windows = np.ndarray((len(content) + 8,), "<u8", padded, strides=(1,))
+        for place in range(0, longest, 8):
             chosen = sizes > place
-            self.out[self.at[chosen] + place] = digits[chosen]
-        self.at = self.at + sizes
+            self._words[at[chosen] + place] = windows[begins[chosen] + place]
 
 
 class Written(Protocol):
@@ -74,8 +126,8 @@ class Written(Protocol):
         """Bytes that each takes."""
         ...
 
-    def put(self, target: Target) -> None:
-        """Writes it behind what was written before."""
+    def put(self, target: Target, at: Numbers) -> None:
+        """Writes it to these places."""
         ...
 
 
@@ -117,8 +169,8 @@ class _Number:
     value: Unsigned
     sizes: Numbers
 
-    def put(self, target: Target) -> None:
-        target.put_numbers(self.value, self.sizes)
+    def put(self, target: Target, at: Numbers) -> None:
+        target.put_numbers(at, self.value, self.sizes)
 
 
 def _number(column: Numbers) -> _Number:
@@ -127,17 +179,32 @@ def _number(column: Numbers) -> _Number:
 
 
 @dataclass(slots=True)
-class _Fixed:
+class _Byte:
     content: Bytes
-    sizes: Numbers
 
-    def put(self, target: Target) -> None:
-        target.put_fixed(self.content)
+    @property
+    def sizes(self) -> Numbers:
+        return np.ones(len(self.content), np.int64)
+
+    def put(self, target: Target, at: Numbers) -> None:
+        target.put_bytes(at, self.content)
+
+
+@dataclass(slots=True)
+class _Double:
+    content: npt.NDArray[np.float64]
+
+    @property
+    def sizes(self) -> Numbers:
+        return np.full(len(self.content), 8, np.int64)
+
+    def put(self, target: Target, at: Numbers) -> None:
+        target.put_doubles(at, self.content)
 
 
 @dataclass(slots=True)
 class _Text:
-    content: Bytes
+    content: bytes
     lengths: _Number
     letters: Numbers
 
@@ -145,9 +212,9 @@ class _Text:
     def sizes(self) -> Numbers:
         return self.lengths.sizes + self.letters
 
-    def put(self, target: Target) -> None:
-        self.lengths.put(target)
-        target.put(self.content, self.letters)
+    def put(self, target: Target, at: Numbers) -> None:
+        self.lengths.put(target, at)
+        target.put_texts(at + self.lengths.sizes, self.content, self.letters)
 
 
 @dataclass(slots=True)
@@ -163,12 +230,9 @@ class _Perhaps:
         sizes[self.chosen] += self.inner.sizes
         return sizes
 
-    def put(self, target: Target) -> None:
-        target.put_fixed((self.chosen * np.uint8(2)).astype(np.uint8)[:, None])
-        part = Target(target.out, target.at[self.chosen])
-        self.inner.put(part)
-        target.at = target.at.copy()
-        target.at[self.chosen] = part.at
+    def put(self, target: Target, at: Numbers) -> None:
+        target.put_bytes(at, self.chosen * np.uint8(2))
+        self.inner.put(target, at[self.chosen] + 1)
 
 
 class Longs:
@@ -192,8 +256,7 @@ class Doubles:
         return pl.Series(source.bodies.doubles())
 
     def written(self, column: pl.Series) -> Written:
-        content = np.ascontiguousarray(column.to_numpy(), "<f8").view(np.uint8).reshape(-1, 8)
-        return _Fixed(content, np.full(len(content), 8, np.int64))
+        return _Double(column.to_numpy())
 
 
 class Booleans:
@@ -208,8 +271,7 @@ class Booleans:
         return pl.Series(value != 0)
 
     def written(self, column: pl.Series) -> Written:
-        content = column.to_numpy().astype(np.uint8)[:, None]
-        return _Fixed(content, np.ones(len(content), np.int64))
+        return _Byte(column.to_numpy().astype(np.uint8))
 
 
 class Texts:
@@ -237,7 +299,7 @@ class Texts:
 
     def written(self, column: pl.Series) -> Written:
         letters = column.str.len_bytes().to_numpy().astype(np.int64)
-        content = np.frombuffer(b"".join(column.cast(pl.Binary).to_list()), np.uint8)
+        content = b"".join(column.cast(pl.Binary).to_list())
         return _Text(content, _number(letters), letters)
 
 
@@ -278,7 +340,7 @@ class Lists:
 
     def written(self, column: pl.Series) -> Written:
         assert (column == "").all(), "those with some are written one by one"
-        return _Fixed(np.zeros((len(column), 1), np.uint8), np.ones(len(column), np.int64))
+        return _Byte(np.zeros(len(column), np.uint8))
 
 
 class Nullables:
