@@ -14,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapeline.agents.triggers.sma_cross import SmaCross
+from tapeline.backtest.engine import strategy
+from tapeline.backtest.engine.desk import SWEPT_MIN, Desk
+from tapeline.backtest.engine.fast import FastRun
 from tapeline.backtest.engine.loading import Source
 from tapeline.backtest.engine.market import Market, load_bars, load_trades
 from tapeline.backtest.engine.outcome import Outcome
@@ -36,6 +39,15 @@ NEAR = st.sampled_from([99.99, 100.0, 100.01])
 
 def outcome(market: Market, plan: Setup, *, is_scalar: bool = False) -> Outcome:
     return run_market(plan, market, is_scalar=is_scalar)
+
+
+def test_used_approvals_are_swept_from_time_to_time() -> None:
+    closes = [100.0 + 5 * (number // 6 % 2) for number in range(600)]
+    plan, market = setup(), market_of([(MINUTE, at) for at in closes])
+    desk = Desk(plan, market.start_ns - 1, is_short_cut=True)
+    FastRun(plan, strategy.watch_of(plan), market, desk).run()
+    assert len(desk.said.fills) > 3 * SWEPT_MIN
+    assert len(desk._execution_state.used) <= SWEPT_MIN
 
 
 def require_expected(found: Outcome) -> None:

@@ -144,9 +144,9 @@ def test_threads_write_the_same_as_one_while_texts_come_and_go() -> None:
     """Each writes more texts than are kept, so that they are forgotten under the others' hands."""
     orders = [sample(ORDER, seed) for seed in range(12)]
     records = [
-        replace(order, order=replace(order.order, client_order_id=f"order-{number}"))
+        replace(order, order=replace(order.order, client_order_id=f"{place}-{number}"))
         for number in range(encoder._TEXTS_MAX // 8)
-        for order in orders
+        for place, order in enumerate(orders)
     ]
     wanted = [of_the_library(record) for record in records]
     begin = Barrier(4)

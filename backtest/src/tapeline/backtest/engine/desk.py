@@ -41,6 +41,7 @@ DIGESTED: Final = (
     topics.ORDER_UPDATES,
     topics.FILLS,
 )
+HEADS: Final = {topic: topic.encode() for topic in DIGESTED}
 HEARD_BY_RISK: Final = (topics.ORDER_UPDATES, topics.FILLS, topics.ACCOUNT_EVENTS)
 SWEPT_MIN: Final = 16
 """Used approvals that are worth a sweep: each new one copies the map of them."""
@@ -267,8 +268,7 @@ class Desk:
 
     def _note(self, topic: str, record: Any) -> None:
         body = digest_body(record)
-        self._digest.update(b"%s\0%d\0" % (topic.encode(), len(body)))
-        self._digest.update(body)
+        self._digest.update(b"%s\0%d\0%s" % (HEADS[topic], len(body), body))
 
     def _next_offset(self) -> int:
         self._offsets += 1
