@@ -68,7 +68,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Of this benchmark alone."""
     parser.add_argument("--ticks", type=int, default=1_000_000, help="backtest: rows of work T")
     parser.add_argument("--bars", type=int, default=500_000, help="backtest: rows of work B")
-    parser.add_argument("--turns", type=int, default=3, help="backtest: runs of each runner")
+    parser.add_argument(
+        "--turns", type=int, default=3, help="backtest: runs of each runner; 0: none"
+    )
     parser.add_argument("--curve", action="store_true", help="backtest: draw the growth curve anew")
 
 
@@ -77,18 +79,23 @@ def run(options: argparse.Namespace) -> Result:
     is_quick = options.quick
     ticks = min(options.ticks, 100_000) if is_quick else options.ticks
     bars = min(options.bars, 20_000) if is_quick else options.bars
-    pythons = {lock: peers_home.interpreter(lock) for lock in sorted({r.lock for r in RUNNERS})}
+    turns = min(options.turns, 1) if is_quick else options.turns
+    locks = sorted({runner.lock for runner in RUNNERS}) if turns else []
+    pythons = {lock: peers_home.interpreter(lock) for lock in locks}
     results: dict[str, Any] = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for work, rows in (("T", ticks), ("B", bars)):
-            results[work] = measured(folder, work, rows, pythons, 1 if is_quick else options.turns)
+        for work, rows in (("T", ticks), ("B", bars)) if turns else ():
+            results[work] = measured(folder, work, rows, pythons, turns)
         real = os.environ.get("TAPELINE_DATA_DIR", str(ROOT.parent / "shared" / "data"))
         spy = Path(real) / "spy-trades-20131007-20131011.parquet"
-        if spy.is_file() and not is_quick:
+        if spy.is_file() and turns and not is_quick:
             results["real"] = on_real_ticks(folder, spy, pythons)
         if options.curve:
-            results["curve"] = growth(folder, SIZES[:3] if is_quick else SIZES)
+            if is_quick:
+                results["curve"] = growth(folder, SIZES[:3], ROOT / ".tapeline" / CURVE.name)
+            else:
+                results["curve"] = growth(folder, SIZES, CURVE)
     return results
 
 
@@ -257,30 +264,32 @@ def on_real_ticks(folder: Path, path: Path, pythons: Pythons) -> dict[str, Any]:
     return found
 
 
-def growth(folder: Path, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Work T at several sizes; draws the curve for the docs."""
+def growth(folder: Path, sizes: tuple[int, ...], picture: Path) -> list[dict[str, Any]]:
+    """Work T at several sizes; draws the curve, of a whole run for the docs."""
     found = []
     for rows in sizes:
         columns = columns_of("T", rows)
-        path = written(folder, "curve", columns, rows)
+        path = folder / f"curve{rows}.parquet"
+        pl.DataFrame(columns).write_parquet(path)
         del columns
         found.append({"rows": rows, **one(RUNNERS[0], "T", path, None, folder)})
-        path.with_suffix(".parquet").unlink()
-        path.with_suffix(".npz").unlink()
-    CURVE.write_text(drawn(found))
-    head = ["ticks", "engine, s", "process, s", "ticks/s", "orders", "peak MB"]
+        path.unlink()
+    picture.write_text(drawn(found))
+    head = ["ticks", "engine, s", "process, s", "ticks/s", "ns a tick", "orders", "peak MB"]
     rows_shown = [
         [
             f"{run['rows']:,}",
             f"{run['seconds']:.3f}",
             f"{run['process_seconds']:.2f}",
             f"{run['rows'] / run['seconds']:,.0f}",
+            f"{run['seconds'] / run['rows'] * 1e9:,.0f}",
             f"{run['orders']:,}",
             f"{run['peak_rss_mb']:.0f}",
         ]
         for run in found
     ]
     print(
-        table(f"Growth of work T, drawn in {CURVE.relative_to(ROOT)}", head, rows_shown), flush=True
+        table(f"Growth of work T, drawn in {picture.relative_to(ROOT)}", head, rows_shown),
+        flush=True,
     )
     return found
