@@ -21,6 +21,7 @@ from tapeline.backtest.engine.loading import Care, Source
 from tapeline.backtest.engine.market import load_bars, load_trades
 from tapeline.backtest.engine.run import run_market
 from tapeline.backtest.engine.setup import Costs, Setup
+from tapeline.cli import sweeps
 from tapeline.cli.app import app
 from tapeline.cli.commands.backtest_file import BadOption
 from tapeline.cli.commands.backtest_folder import SomeRefused
@@ -235,6 +236,19 @@ def test_a_sweep_none_of_whose_points_can_be_played_is_an_error(folder: Path) ->
     for wrong, why in (("fats=3,5", "unknown parameter fats"), ("fast=40,50", "0 < fast < slow")):
         with pytest.raises(Failure, match=f"None of 2 points could be played.*{why}"):
             CliRunner().invoke(app, [*words, "--param", wrong], catch_exceptions=False)
+
+
+def test_a_sweep_that_is_stopped_says_how_it_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "run", stopped)
+    words = ["sweep", "--trades", str(folder / "X0.SIM.parquet"), "--instrument", "X.SIM", *SWEPT]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 130
+    assert "The same command goes on" in done.stderr
 
 
 def test_a_sweep_shows_money_as_money(folder: Path) -> None:

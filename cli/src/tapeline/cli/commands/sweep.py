@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,6 +160,15 @@ def sweep(
     _play(given, searched, is_json=as_json)
 
 
+@contextmanager
+def _told_when_stopped() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on with the trials that are left.", err=True)
+        raise
+
+
 def _print_jobs(given: dict[str, Any], searched: Any) -> None:
     from tapeline.cli.sweep_jobs import manifests
 
@@ -180,7 +191,7 @@ def _play(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
     from tapeline.cli import sweeps
 
     out = console(is_json=is_json)
-    with Shown(out) as shown:
+    with _told_when_stopped(), Shown(out) as shown:
         asked, source = _source(given, shown)
         with sweeps.prepared(source, asked, searched) as (found, folder):
             sweeps.run(found, shown.on_trial)
@@ -203,7 +214,7 @@ def _play_file(given: dict[str, Any], searched: Any, *, is_json: bool) -> None:
     options = {name: value for name, value in given.items() if name in names}
     asked = backtest_file.Asked(**options, parameters=(), fill="", scalar=False)
     out = console(is_json=is_json)
-    with Shown(out) as shown:
+    with _told_when_stopped(), Shown(out) as shown:
         found, folder = file_sweeps.prepared(
             backtest_file.setup_of(asked),
             backtest_file.source_of(asked),
