@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-OPTIONS = ["--universal", "--generate-hashes", "--python-version", "3.11", "--no-header", "-q"]
+OPTIONS = ["--universal", "--generate-hashes", "--no-header", "-q"]
 
 
 def projects() -> list[Path]:
@@ -24,11 +24,15 @@ def name(project: Path) -> str:
     return str(tomllib.loads(project.read_text())["project"]["name"])
 
 
-def compile_lock(sources: list[str], target: Path, extra: list[str]) -> None:
-    """One call of uv; the workspace's own packages are left out, they are installed from source."""
+def compile_lock(
+    sources: list[str], target: Path, extra: list[str], *, python: str = "3.11"
+) -> None:
+    """One call of uv for a least Python; the workspace's own packages are left out, they are
+    installed from source."""
     own = [f"--no-emit-package={name(project)}" for project in projects()]
     target.parent.mkdir(exist_ok=True)
-    command = ["uv", "pip", "compile", *OPTIONS, *own, *extra, *sources, "-o", str(target)]
+    command = ["uv", "pip", "compile", *OPTIONS, "--python-version", python]
+    command += [*own, *extra, *sources, "-o", str(target)]
     print("lock", target.relative_to(ROOT))
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
@@ -39,10 +43,9 @@ def main() -> int:
     compile_lock(["requirements/bootstrap.in"], ROOT / "requirements" / "bootstrap.lock", [])
     compile_lock(everything, ROOT / "requirements.lock", ["--group", "pyproject.toml:dev"])
     # The newest of them want a newer Python than we do.
-    newer = ["--python-version", "3.12"]
     for peers in ("peers", "hftbacktest"):
         source = f"requirements/{peers}.in"
-        compile_lock([source], ROOT / "requirements" / f"{peers}.lock", newer)
+        compile_lock([source], ROOT / "requirements" / f"{peers}.lock", [], python="3.12")
     constraint = ["--constraint", "requirements.lock"]
     compile_lock(["requirements/build.in"], ROOT / "requirements" / "build.lock", constraint)
     for project in projects():
