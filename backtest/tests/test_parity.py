@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from parity_samples import MINUTE_NS, Deal, in_currency, run_of
 
 from tapeline.backtest.parity.alignment import Match, aligned, placed_orders
-from tapeline.backtest.parity.attribution import BUCKETS, Parity, RateUnknown, parity
+from tapeline.backtest.parity.attribution import BUCKETS, Parity, parity
+from tapeline.backtest.rates import RateUnknown
 from tapeline.backtest.run_tables import RunTables, table
 
 CLOSES = (100.0, 102.0, 101.0, 105.0, 103.0, 108.0, 104.0, 110.0, 107.0, 112.0)

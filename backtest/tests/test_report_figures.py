@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import DAY_NS, MONDAY_NS, bar_rows, crossover, equity_rows, fill, made
 
+from tapeline.backtest.rates import RateUnknown
 from tapeline.backtest.report.analysis import Analysis, analyse, facts_of
 from tapeline.backtest.report.benchmark import UnknownBenchmark
 from tapeline.backtest.report.catalogue import FIGURES
@@ -480,3 +481,29 @@ def test_a_contract_of_many_units_in_another_currency_is_told_in_the_base_curren
     notional = 50 * (2 * 100 * 1.10 + 2 * 103 * 1.20 + 101 * 1.10)
     assert figures["traded_notional"] == pytest.approx(notional)
     assert figures["cash_moved"] == pytest.approx(11.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "last", "said"),
+    [
+        (None, {"EUR": "1.25"}, "A fill of run .* is in EUR"),
+        (1.1, {}, "What is held at the end of run .* is in EUR"),
+    ],
+)
+def test_money_in_a_currency_without_a_rate_is_no_money_of_ours(
+    rate: float | None, last: dict[str, str], said: str
+) -> None:
+    fills = [fill(0, "BUY", 2.0, 100.0, currency="EUR", currency_rate=rate)]
+    rows = (equity_rows([1000.0, 1000.0]), fills, bar_rows([104.0]), [])
+    with pytest.raises(RateUnknown, match=said):
+        analyse(made(*rows, base_currency="USD", last_rates={"USD": "1", **last}))
+
+
+def test_money_that_comes_in_a_currency_without_a_rate_is_refused() -> None:
+    cash = [
+        {"ts_event_ns": MONDAY_NS, "account_id": "A", "kind": "dividend", "amount": 10.0,
+         "currency": "EUR"},
+    ]  # fmt: skip
+    run = made(equity_rows([1000.0, 1000.0]), [], bar_rows([104.0]), cash, base_currency="USD")
+    with pytest.raises(RateUnknown, match="Cash of run"):
+        analyse(run)

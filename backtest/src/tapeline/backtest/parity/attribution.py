@@ -51,8 +51,8 @@ from tapeline.backtest.parity.alignment import (
     exact,
     placed_orders,
 )
+from tapeline.backtest.rates import is_foreign, unknown_rate
 from tapeline.backtest.run_tables import Description, RunTables
-from tapeline.runtime.exits import USAGE, Failure
 
 BUCKETS: Final = ("signal", "timing", "fill", "fee", "funding", "data", "missing")
 CAPITAL: Final = ("deposit", "withdrawal")
@@ -63,12 +63,6 @@ LOOKBACK_BARS: Final = 50
 """How far before a decision other bars count as its cause."""
 TOLERANCE_NS: Final = 60_000_000_000
 """Between two decisions of one order, where the runs have no bars."""
-
-
-class RateUnknown(Failure):
-    """Money in a currency that cannot be converted."""
-
-    exit_code = USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,15 +178,10 @@ def market_of(run: RunTables) -> Market:
 def rate_of(run: RunTables, currency: str | None, name: str) -> Fraction:
     """What one unit of a currency was worth in the run's base currency at its end; `name` is what
     has it. Raises RateUnknown."""
-    base = run.description.base_currency
-    if not currency or currency == base:
+    if not currency or not is_foreign(run, currency):
         return Fraction(1)
     if currency not in run.description.last_rates:
-        raise RateUnknown(
-            f"{name} of run {run.description.run_id} is in {currency}, and the run tells no rate "
-            f"of it into {base or 'its base currency'}.",
-            "Export the run anew, with the marks of the currency pair, or leave the account out.",
-        )
+        raise unknown_rate(run, name, currency)
     return Fraction(run.description.last_rates[currency])
 
 

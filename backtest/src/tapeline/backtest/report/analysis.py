@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from tapeline.backtest.rates import require_rates
 from tapeline.backtest.report.benchmark import UNITS, Benchmark, against, benchmark_of
 from tapeline.backtest.report.catalogue import FIGURES
 from tapeline.backtest.report.figure import Figure
@@ -66,11 +67,12 @@ class Analysis:
 
 
 def analyse(run: RunTables, *, benchmark: str = "", annual_days: int = 0) -> Analysis:
-    """The figures of a run; raises UnknownBenchmark.
+    """The figures of a run; raises UnknownBenchmark, RateUnknown.
 
     `benchmark` is an instrument of the run, or a column of its equity table; where it is empty,
     all instruments are held in equal parts. `annual_days` overrides the data's own calendar.
     """
+    require_rates(run)
     worth = worth_of(run)
     daily = daily_returns(run, worth, annual_days) if worth is not None else None
     held = benchmark_of(run, daily, benchmark) if daily is not None else None

@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from tapeline.backtest.rates import require_last_rates
 from tapeline.backtest.report.figure import Figure, Unit, known, ratio, undefined
 from tapeline.backtest.report.growth import Floats, Worth, cash_in_base, deposits_of
 from tapeline.backtest.report.round_trips import round_trips
@@ -53,6 +54,7 @@ def trading(run: RunTables, worth: Worth | None) -> tuple[Trading, pl.DataFrame]
     """(figures, round trips) of a run."""
     fills = run["fills"]
     trips, held = round_trips(fills)
+    require_last_rates(run, held["currency"], "What is held at the end")
     marks = last_prices(run)
     rates = {name: float(rate) for name, rate in run.description.last_rates.items()}
     held = held.with_columns(
