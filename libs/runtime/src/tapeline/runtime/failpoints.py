@@ -42,4 +42,8 @@ def failpoint(name: str) -> None:
             return
     if kind == "raise":
         raise FailpointError(name)
-    os.kill(os.getpid(), signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    # Of a stop that is meant for the process another thread may take notice first, and this one
+    # goes on until that has been its turn.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
