@@ -73,6 +73,16 @@ def test_an_image_holds_one_service_and_the_libs_it_names(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", IMAGES)
+def test_a_lock_holds_all_that_the_packages_of_its_image_name(service: str) -> None:
+    lock = (ROOT / "requirements" / f"{service}.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==", lock, re.MULTILINE))
+    for folder in own_dependencies(service):
+        project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        named = {re.split(r"[\s\[<>=!~;]", one)[0] for one in project["dependencies"]}
+        assert {one for one in named if not one.startswith("tapeline-")} <= locked, folder
+
+
+@pytest.mark.parametrize("service", IMAGES)
 def test_an_image_runs_without_rights_tools_or_a_shell_in_front(service: str) -> None:
     lines = dockerfile(service).splitlines()
     final = lines[max(at for at, line in enumerate(lines) if line.startswith("FROM ")) :]
