@@ -374,6 +374,7 @@ class TwinChain(RuleBasedStateMachine):
         self.now_ns += wait_ns
         self.heard(self.risk.fire(self.now_ns))
         self.heard(self.execution.fire(self.now_ns))
+        self._price(world.EURUSD, 0)  # else all but dollars is denied before long
 
     # ---- limits and switches
 
