@@ -322,8 +322,9 @@ def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
 
 def test_bars_that_overlap_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bars.parquet"
-    columns = {name: [1.0, 1.0] for name in ("open", "high", "low", "close", "volume")}
-    pl.DataFrame({"ts_open_ns": [START, START + SECOND], **columns}).write_parquet(path)
+    times = [START, START + MINUTE, START + 2 * MINUTE, START + 2 * MINUTE + SECOND]
+    columns = {name: [1.0] * 4 for name in ("open", "high", "low", "close", "volume")}
+    pl.DataFrame({"ts_open_ns": times, **columns}).write_parquet(path)
     with pytest.raises(MarketUnusable) as caught:
         load_bars(path, {}, MINUTE)
     assert caught.value.code == "OVERLAPPING"

@@ -9,11 +9,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from tapeline.backtest.data_check.findings import DataUnfit
+from tapeline.backtest.engine.market import load_bars, market_of_trades
 from tapeline.cli.app import app
 from tapeline.cli.sources import BadSource
 from tapeline.cli.strategy_source import Wanted, looked_at, prepared_strategy, slice_of, stem_of
@@ -96,6 +98,33 @@ def test_times_that_a_backtest_reads_are_read_on_paper_too(tmp_path: Path, strat
         return [raw.ts_event_ns async for batch in feed.batches({}) for raw in batch]
 
     assert asyncio.run(found()) == [1_704_067_200 * 10**9, 1_704_067_201 * 10**9]
+
+
+def test_minutes_are_hours_on_paper_as_in_a_backtest(tmp_path: Path, strategy: Path) -> None:
+    data, minute_ns = tmp_path / "a.parquet", 60 * 10**9
+    closes = [100.0 + number % 7 for number in range(190)]
+    prices = dict.fromkeys(("open", "high", "low", "close"), closes)
+    times = [number * minute_ns for number in range(190)]
+    volumes = [1.0] * 190
+    pl.DataFrame({"ts_open_ns": times, **prices, "volume": volumes}).write_parquet(data)
+    wanted = Wanted(path=strategy, bars=(data,), instruments=("A.X",), interval="1h")
+    _, _, source = prepared_strategy(tmp_path, wanted)
+    (options,) = source.feed_options.values()
+
+    async def found() -> list[Any]:
+        feed = make_feed("recorded", json.loads(options))
+        return [raw async for batch in feed.batches({}) for raw in batch]
+
+    ticks = asyncio.run(found())
+    bars = market_of_trades(
+        np.array([tick.ts_event_ns for tick in ticks]),
+        np.array([tick.price for tick in ticks]),
+        np.array([tick.size for tick in ticks]),
+        60 * minute_ns,
+    )
+    tested = load_bars(data, {}, 60 * minute_ns)
+    assert tested.close.tolist() == bars.close.tolist() == [closes[59], closes[119], closes[179]]
+    assert tested.end_ns.tolist() == bars.end_ns.tolist()
 
 
 @pytest.mark.parametrize("is_faulty", [False, True])

@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 from tapeline.backtest.engine import prepared_file
+from tapeline.backtest.engine.bar_rows import file_row_ns, length_text
 from tapeline.backtest.engine.loading import Care
 from tapeline.backtest.engine.loading import Source as FileSource
 from tapeline.backtest.engine.rows import BAR_COLUMNS, TRADE_COLUMNS
@@ -235,7 +236,9 @@ def _mapping(wanted: Wanted, data: Path, name: str) -> str:
     if wanted.trades:
         lines["kind"] = "trades"
     else:
-        lines |= {"kind": "bars", "time_column": "ts_open_ns", "interval": wanted.interval}
+        # Its own bars: those of the run are made of their ticks.
+        row_ns = file_row_ns(data, {}, interval_ns_of(wanted.interval))
+        lines |= {"kind": "bars", "time_column": "ts_open_ns", "interval": length_text(row_ns)}
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
 
 

@@ -1,7 +1,7 @@
 """A market kept as plain columns on disk, mapped into memory by every process that plays it.
 
     <folder>/<column>.npy        a row a bar, as market.TABLE names them
-    <folder>/ticks-<column>.bin  the ticks of a file of trades, in their own order
+    <folder>/ticks-<column>.bin  the rows of the file as ticks, in their own order
     <folder>/market.json         what else a market is
 
 A folder comes to be under another name and is moved: it is whole or not there.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -24,6 +24,8 @@ from tapeline.backtest.engine.rows import TRADE_COLUMNS, Block, TicksInMemory
 
 BLOCK_ROWS: Final = 4096
 DTYPES: Final = dict(zip(TRADE_COLUMNS, (np.int64, np.float64, np.float64), strict=True))
+ROW_DTYPES: Final = {**DTYPES, "close": np.float64}
+"""of a file of bars"""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +34,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     interval_ns: int
     behind: int
     closed_count: int
-    is_bars: bool
+    row_ns: int
     digest: str
 
 
@@ -40,10 +42,7 @@ class MappedTicks:
     """Ticks of a kept market, a few thousand at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self._columns = {
-            name: np.asarray(np.memmap(_ticks_path(folder, name), dtype=dtype, mode="r"))
-            for name, dtype in DTYPES.items()
-        }
+        self._columns = _mapped(folder, DTYPES)
 
     def block(self, index: int) -> Block:
         """The one that holds a row."""
@@ -57,13 +56,14 @@ class MappedTicks:
 class TickKeeper:
     """Writes the ticks of a file as they pass. Use as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
-        self._files = {name: _ticks_path(folder, name).open("wb") for name in TRADE_COLUMNS}
+    def __init__(self, folder: Path, dtypes: Mapping[str, Any] = DTYPES) -> None:
+        self._dtypes = dtypes
+        self._files = {name: _ticks_path(folder, name).open("wb") for name in dtypes}
 
     def add(self, block: Block) -> None:
         """The next rows."""
         for name, file in self._files.items():
-            file.write(np.ascontiguousarray(block.columns[name], dtype=DTYPES[name]).data)
+            file.write(np.ascontiguousarray(block.columns[name], dtype=self._dtypes[name]).data)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
 def keep(market: Market, part: Path) -> Path:
     """Writes a market whose ticks are in `part` already, and moves it to where it belongs."""
-    folder = part.with_name(f"{market.digest[:32]}-{market.interval_ns}")
+    folder = part.with_name(f"{market.digest[:32]}-{market.interval_ns}-{market.row_ns}")
     if folder.is_dir():
         return folder  # the same rows, kept before
     for name in TABLE:
@@ -96,7 +96,7 @@ def keep(market: Market, part: Path) -> Path:
         interval_ns=market.interval_ns,
         behind=market.behind,
         closed_count=market.closed_count,
-        is_bars=market.is_bars,
+        row_ns=market.row_ns,
         digest=market.digest,
     )
     (part / "market.json").write_bytes(msgspec.json.encode(kept))
@@ -115,20 +115,25 @@ def kept_market(folder: Path) -> Market:
     table: dict[str, Any] = {
         name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in TABLE
     }
-    if kept.is_bars:
-        columns = (table["head_ns"], table["open"], table["head_size"])
-        ticks: Any = TicksInMemory(Block(0, dict(zip(TRADE_COLUMNS, columns, strict=True))))
-    else:
-        ticks = MappedTicks(folder)
+    ticks: Any = (
+        TicksInMemory(Block(0, _mapped(folder, ROW_DTYPES))) if kept.row_ns else MappedTicks(folder)
+    )
     return Market(
         kept.interval_ns,
         table,
         kept.behind,
         kept.closed_count,
-        kept.is_bars,
+        kept.row_ns,
         ticks,
         kept.digest,
     )
+
+
+def _mapped(folder: Path, dtypes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: np.asarray(np.memmap(_ticks_path(folder, name), dtype=dtype, mode="r"))
+        for name, dtype in dtypes.items()
+    }
 
 
 def _ticks_path(folder: Path, name: str) -> Path:

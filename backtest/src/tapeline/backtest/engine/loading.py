@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import polars as pl
+
 from tapeline.backtest.data_check.by_blocks import TradeCheck
 from tapeline.backtest.data_check.check import check_data
 from tapeline.backtest.data_check.findings import DataReport, require_fit
 from tapeline.backtest.data_check.series import Rules
-from tapeline.backtest.engine.kept_market import TickKeeper, keep, new_folder
-from tapeline.backtest.engine.market import BarBuilder, FileTicks, Market, load_bars, load_trades
+from tapeline.backtest.engine.bar_rows import read_bars
+from tapeline.backtest.engine.kept_market import ROW_DTYPES, TickKeeper, keep, new_folder
+from tapeline.backtest.engine.market import (
+    BarBuilder,
+    FileTicks,
+    Market,
+    load_bars,
+    load_trades,
+    market_of_bars,
+)
 from tapeline.backtest.engine.rows import (
     ALWAYS,
     BLOCK_ROWS,
@@ -68,6 +78,8 @@ class Source:
         with new_folder(parent) as part:
             if self.is_bars:
                 loaded = self._bars(interval_ns, care)
+                with TickKeeper(part, ROW_DTYPES) as keeper:
+                    keeper.add(loaded.market.ticks.block(0))
             else:
                 with TickKeeper(part) as keeper:
                     loaded = self._trades(interval_ns, care, keeper.add)
@@ -80,9 +92,11 @@ class Source:
 
     def _bars(self, interval_ns: int, care: Care) -> Loaded:
         watch = Stopwatch()
-        market = load_bars(self.path, self.columns, interval_ns, self.span)
+        columns, row_ns = read_bars(self.path, self.columns, interval_ns, self.span)
+        frame = pl.DataFrame(columns)
+        market = market_of_bars(columns.pop("ts_open_ns"), columns, interval_ns, row_ns)
         watch.lap("load")
-        report = check_data(market.frame(), care.rules(interval_ns), source=str(self.path))
+        report = check_data(frame, care.rules(row_ns), source=str(self.path))
         warnings = care.warnings(report)
         watch.lap("check")
         return Loaded(market, warnings, watch)

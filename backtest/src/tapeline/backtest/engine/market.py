@@ -1,7 +1,8 @@
 """The bars of a file of trades or bars, and the ticks at their edges.
 
 A bar covers the interval [start, start + interval) of UTC; an interval without a tick has no bar;
-the last, unfinished bar of trades is not closed. Files of bars hold closed bars.
+the last, unfinished bar of trades is not closed. Files of bars hold closed bars; longer ones are
+made of them as of trades, and the last is closed where the file reaches to its end.
 
 Of trades the bars are made block by block, and what a run mostly asks for is kept with each: its
 first tick and its last one. Other ticks are looked up in the file when they are needed.
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
+from tapeline.backtest.engine.bar_rows import read_bars
 from tapeline.backtest.engine.rows import (
     ALWAYS,
     BAR_COLUMNS,
@@ -63,7 +64,7 @@ class Tick(NamedTuple):
 class Market:
     """Bars, and which ticks make up which.
 
-    Of a file of bars each bar's tick is its open; its other figures are known when it closes.
+    Of a file of bars each row's open is a tick; its other figures are known when it closes.
     """
 
     interval_ns: int
@@ -73,8 +74,8 @@ class Market:
     """number behind the last tick"""
     closed_count: int
     """bars that are closed; of trades, one fewer than there are"""
-    is_bars: bool
-    """whether the file holds bars"""
+    row_ns: int
+    """length of the bars that the file holds, at most the interval; 0 where it holds trades"""
     ticks: Ticks
     digest: str
     """SHA-256 over the rows, hex"""
@@ -83,6 +84,11 @@ class Market:
     def first(self) -> Longs:
         """Number of the first tick of each bar, and behind them that behind the last."""
         return np.append(self.table["first"], self.behind)
+
+    @property
+    def is_bars(self) -> bool:
+        """Whether the file holds bars."""
+        return self.row_ns > 0
 
     @property
     def end_ns(self) -> Longs:
@@ -140,17 +146,17 @@ class Market:
         found: Longs = np.diff(self.first[: self.closed_count + 1])
         return found
 
-    def frame(self) -> pl.DataFrame:
-        """The rows of a file of bars, in its columns."""
-        assert self.is_bars, "trades are not held"
-        columns = {name: self.table[name] for name in BAR_COLUMNS[1:]}
-        return pl.DataFrame({"ts_open_ns": self.table["head_ns"], **columns})
-
     def mark_ns(self, bar: int) -> int:
         """When the last price of a bar was seen."""
-        if self.is_bars:
-            return int(self.end_ns[bar]) - 1
-        return int(self.table["tail_ns"][bar])
+        return int(self.table["tail_ns"][bar]) + max(self.row_ns - 1, 0)
+
+    def row_close(self, index: int) -> Tick:
+        """The close of a row of a file of bars, in the row's last nanosecond."""
+        block = self.ticks.block(index)
+        ts_ns, _, size = (block.columns[name] for name in TRADE_COLUMNS)
+        place = index - block.start
+        close = float(block.columns["close"][place])
+        return Tick(index, int(ts_ns[place]) + self.row_ns - 1, close, float(size[place]))
 
     def head(self, bar: int) -> Tick:
         """The first tick of a bar."""
@@ -165,7 +171,7 @@ class Market:
     def tail(self, bar: int) -> Tick:
         """The last tick of a bar."""
         if self.is_bars:
-            return self.head(bar)
+            return self.tick(int(self.first[bar + 1]) - 1)
         table = self.table
         return Tick(
             int(self.first[bar + 1]) - 1,
@@ -184,7 +190,7 @@ class Market:
     def part(self, start_ns: int, end_ns: int) -> Market | None:
         """The bars that lie in a part of the time, as if the file held no others; None for none.
 
-        Ticks keep their numbers. Of trades the last bar of the part is not closed.
+        Ticks keep their numbers. The last bar is closed where its rows reach to its end.
         """
         first = int(np.searchsorted(self.end_ns, start_ns + self.interval_ns, side="left"))
         behind = int(np.searchsorted(self.end_ns, end_ns, side="right"))
@@ -193,11 +199,12 @@ class Market:
         if (first, behind) == (0, len(self.end_ns)):
             return self
         text = f"{self.digest}/{self.first[first]}/{self.first[behind]}"
+        table = {name: values[first:behind] for name, values in self.table.items()}
         return replace(
             self,
-            table={name: values[first:behind] for name, values in self.table.items()},
+            table=table,
             behind=int(self.first[behind]),
-            closed_count=behind - first - (not self.is_bars),
+            closed_count=_closed_count(table, self.row_ns),
             digest=sha256(text.encode()).hexdigest(),
         )
 
@@ -262,8 +269,14 @@ class BarBuilder:
     def market(self, ticks: Ticks, digest: str) -> Market:
         """Of all rows so far, of which there is one or more."""
         table = {name: np.concatenate([part[name] for part in self._parts]) for name in TABLE}
-        closed = len(table["end_ns"]) - 1
-        return Market(self._interval_ns, table, self._behind, closed, False, ticks, digest)
+        closed = _closed_count(table, 0)
+        return Market(self._interval_ns, table, self._behind, closed, 0, ticks, digest)
+
+
+def _closed_count(table: Mapping[str, Any], row_ns: int) -> int:
+    """Bars that are closed: the last one only where a row of it, of that length, ends with it."""
+    is_finished = row_ns > 0 and int(table["tail_ns"][-1]) + row_ns == int(table["end_ns"][-1])
+    return len(table["end_ns"]) - (not is_finished)
 
 
 def _starts(ts_ns: Longs, interval_ns: int) -> Longs:
@@ -297,24 +310,38 @@ def market_of_trades(ts_ns: Longs, price: Floats, size: Floats, interval_ns: int
     return builder.market(TicksInMemory(block), digest.hex())
 
 
-def market_of_bars(ts_open_ns: Longs, bars: Mapping[str, Floats], interval_ns: int) -> Market:
-    """Closed bars; each is a tick at its open as well."""
-    count = len(ts_open_ns)
-    opens, volumes = bars["open"], bars["volume"]
+def market_of_bars(
+    ts_open_ns: Longs, bars: Mapping[str, Floats], interval_ns: int, row_ns: int = 0
+) -> Market:
+    """Closed bars, each a tick at its open as well; of shorter ones (`row_ns`) bars are made."""
+    row_ns = row_ns or interval_ns
+    count, opens, volumes = len(ts_open_ns), bars["open"], bars["volume"]
     digest = ColumnsDigest("bars")
     digest.add({"ts_open_ns": ts_open_ns, **{name: bars[name] for name in BAR_COLUMNS[1:]}})
+    ticks = Block(0, dict(zip(TRADE_COLUMNS, (ts_open_ns, opens, volumes), strict=True)))
+    rows = TicksInMemory(replace(ticks, columns={**ticks.columns, "close": bars["close"]}))
+    if row_ns == interval_ns:
+        # As they are: they may begin at any time of the day.
+        starts, end_ns = np.arange(count, dtype=np.int64), ts_open_ns + interval_ns
+    else:
+        starts = _starts(ts_open_ns, interval_ns)
+        end_ns = (ts_open_ns[starts] // interval_ns + 1) * interval_ns
+    last = np.append(starts[1:], count) - 1
     table = {
-        "first": np.arange(count, dtype=np.int64),
-        "end_ns": ts_open_ns + interval_ns,
-        "head_ns": ts_open_ns,
-        "head_size": volumes,
-        "tail_ns": ts_open_ns,
-        "tail_size": volumes,
-        **{name: bars[name] for name in BAR_COLUMNS[1:]},
+        "first": starts,
+        "end_ns": end_ns,
+        "head_ns": ts_open_ns[starts],
+        "open": opens[starts],
+        "head_size": volumes[starts],
+        "high": np.maximum.reduceat(bars["high"], starts),
+        "low": np.minimum.reduceat(bars["low"], starts),
+        "close": bars["close"][last],
+        "tail_ns": ts_open_ns[last],
+        "tail_size": volumes[last],
+        "volume": _volumes(volumes, starts, 0.0),
     }
-    whole = Block(0, dict(zip(TRADE_COLUMNS, (ts_open_ns, opens, volumes), strict=True)))
-    ticks = TicksInMemory(whole)
-    return Market(interval_ns, table, count, count, True, ticks, digest.hex())
+    closed = _closed_count(table, row_ns)
+    return Market(interval_ns, table, count, closed, row_ns, rows, digest.hex())
 
 
 def load_trades(
@@ -333,10 +360,8 @@ def load_bars(
     path: Path, mapping: Mapping[str, str], interval_ns: int, span: Span = ALWAYS
 ) -> Market:
     """Bars of a Parquet file, in order of time; raises MarketUnusable."""
-    file = RowFile(path, BAR_COLUMNS, mapping, least_ns=interval_ns, span=span)
-    blocks = [block.columns for block in file.blocks()]
-    columns = {name: np.concatenate([block[name] for block in blocks]) for name in BAR_COLUMNS}
-    return market_of_bars(columns.pop("ts_open_ns"), columns, interval_ns)
+    columns, row_ns = read_bars(path, mapping, interval_ns, span)
+    return market_of_bars(columns.pop("ts_open_ns"), columns, interval_ns, row_ns)
 
 
 class FileTicks:

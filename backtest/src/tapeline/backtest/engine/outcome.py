@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 
 from tapeline.accounting.numbers import exact, notional, price_from_float
+from tapeline.backtest.engine.bar_rows import length_text
 from tapeline.backtest.engine.desk import Said
 from tapeline.backtest.engine.market import Market
 from tapeline.backtest.engine.setup import ACCOUNT, CURRENCY, GROUP, Setup
 from tapeline.backtest.recorded_orders import OrderRecords, fill_rows, order_rows
-from tapeline.backtest.run_tables import COLUMNS, Description, RunTables, table
+from tapeline.backtest.run_tables import COLUMNS, Assumption, Description, RunTables, table
 from tapeline.contracts.orders import Side
 
 
@@ -46,6 +47,18 @@ class Outcome:
     def final_equity(self) -> Decimal:
         """Cash and the position at the last price, after fees."""
         return self.cash + notional(self.position, price_from_float(self.market.last_price))
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What the simulator takes for granted, and what the bars are made of."""
+        market = self.market
+        if market.row_ns in (0, market.interval_ns):
+            return self.setup.assumptions()
+        made = Assumption(
+            name="bars",
+            value=f"{length_text(market.interval_ns)} of {length_text(market.row_ns)}",
+            meaning="made of the file's bars; an order fills at the next open of the file",
+        )
+        return (made, *self.setup.assumptions())
 
     def facts(self) -> dict[str, Any]:
         """For scripts. Money as numbers; the exact texts are in the run's description."""
@@ -84,7 +97,7 @@ class Outcome:
                 "quantity": f"{setup.quantity:f}",
                 **setup.parameters,
             },
-            assumptions=setup.assumptions(),
+            assumptions=self.assumptions(),
             warnings=self.warnings,
             events=self.market.tick_count,
             bars=self.market.closed_count,

@@ -36,12 +36,18 @@ class Records:
         market = self._market
         return self._mark(market.mark_ns(bar), float(market.close[bar]))
 
+    def row_mark(self, index: int) -> MarkPrice:
+        """The close of a row of a file of bars."""
+        close = self._market.row_close(index)
+        return self._mark(close.ts_ns, close.price)
+
     def marks(self, bar: int, count: int) -> list[MarkPrice]:
-        """The last marks up to the end of a bar: of trades those of a second each, of bars their
-        closes; fewer where there are no more."""
+        """The last marks up to the end of a bar: of trades those of a second each, of bars the
+        closes of the file's rows; fewer where there are no more."""
         market = self._market
         if market.is_bars:
-            return [self.mark(number) for number in range(max(0, bar + 1 - count), bar + 1)]
+            lowest, behind = int(market.first[0]), int(market.first[bar + 1])
+            return [self.row_mark(index) for index in range(max(lowest, behind - count), behind)]
         found = [market.tail(bar)]
         while len(found) < count:
             second_ns = found[-1].ts_ns // SECOND_NS * SECOND_NS

@@ -230,6 +230,16 @@ class RowFile:
         if not start:
             raise MarketUnusable("EMPTY", f"{self.path} holds no row.", "Give a file with data.")
 
+    def times(self) -> Longs:
+        """Of all rows, in whatever order they are; raises MarketUnusable."""
+        name = self.wanted[0]
+        found: list[Longs] = []
+        start = 0
+        while len(rows := self._read(start, [self.names[name]])):
+            found.append(self._column(start, name, rows[self.names[name]]))
+            start += len(rows)
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
     def block(self, index: int) -> Block:
         """The block that holds a row; raises MarketUnusable."""
         start = index - index % self.block_rows
@@ -244,8 +254,8 @@ class RowFile:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise self._unreadable(error) from error
 
-    def _read(self, start: int) -> pl.DataFrame:
-        names = list(self.names.values())
+    def _read(self, start: int, some: list[str] | None = None) -> pl.DataFrame:
+        names = some or list(self.names.values())
         if self.span == ALWAYS:
             return self._slice(names, start, self.block_rows)
         row, behind = self.rows[0] + start, self.rows[1]

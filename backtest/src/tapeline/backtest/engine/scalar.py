@@ -56,7 +56,10 @@ class ScalarRun:
             for index in range(first[bar], first[bar + 1]):
                 trade = records.trade(market.tick(index))
                 desk.tick(trade, index)
-                if not market.is_bars:
+                if market.is_bars:
+                    mark = records.row_mark(index)
+                    desk.mark(mark, mark.ts_event_ns)
+                else:
                     event = Input(record=trade, topic=TICKS, partition=0, offset=self._offset)
                     self._offset += 1
                     self._hear(self._bars.step([event]), trade.ts_event_ns)
@@ -66,7 +69,6 @@ class ScalarRun:
     def _close(self, bar: int, end_ns: int) -> None:
         session_ns = end_ns - 1
         if self._market.is_bars:
-            self._desk.mark(self._records.mark(bar), session_ns)
             self._on_bar(self._records.bar(bar), session_ns)
         else:
             watermark = Watermark(

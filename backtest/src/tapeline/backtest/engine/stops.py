@@ -47,8 +47,9 @@ class Losses:
         self._market = market
         self._desk = desk
         self._records = records
-        # Of a file of bars the closes are the marks.
-        high, low = (market.close,) * 2 if market.is_bars else (market.high, market.low)
+        # Of a file of bars the closes of its rows are the marks.
+        is_row = market.row_ns == market.interval_ns
+        high, low = (market.close,) * 2 if is_row else (market.high, market.low)
         self._best_of_longs = _over_last(high, np.maximum)
         self._best_of_shorts = _over_last(low, np.minimum)
         self._days = (market.end_ns - 1) // DAY_NS

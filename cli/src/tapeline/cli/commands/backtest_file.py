@@ -154,7 +154,7 @@ def _show(outcome: Outcome, folder: Path, *, is_json: bool) -> None:
     )
     for warning in outcome.warnings:
         out.print(f"  ! {warning}", markup=False, style="yellow")
-    for line in assumed.lines(outcome.setup.assumptions()):
+    for line in assumed.lines(outcome.assumptions()):
         out.print(line, markup=False, highlight=False)
     out.print(f"  digest {facts['digest']}")
     out.print(f"  saved in {facts['folder']}")
