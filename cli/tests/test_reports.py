@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +12,11 @@ from made_runs import crossover
 from typer.testing import CliRunner
 
 from tapeline.backtest.run_folders import NoSuchRun
+from tapeline.backtest.run_tables import DESCRIPTION
 from tapeline.cli.app import app
 from tapeline.cli.commands.data import BadMapping
+from tapeline.cli.recorded import dated
+from tapeline.cli.runs import Run, RunStore
 
 RUNNER = CliRunner()
 
@@ -47,6 +51,44 @@ def test_an_unknown_run_is_named_with_those_there_are(home: Path) -> None:
     done = RUNNER.invoke(app, ["report", "nothing"])
     assert isinstance(done.exception, NoSuchRun)
     assert "cross-5" in done.exception.remedy
+
+
+def test_the_newest_is_last_and_the_one_before_it_last_1(home: Path) -> None:
+    folders = [home / "backtests" / name for name in ("cross-5", "cross-3")]
+    for at, folder in enumerate(folders):
+        os.utime(folder / DESCRIPTION, (1_000 + at, 1_000 + at))
+    for words, name in (([], "cross-3"), (["last"], "cross-3"), (["last~1"], "cross-5")):
+        said = json.loads(RUNNER.invoke(app, ["report", *words, "--json"]).output)
+        assert said["run"]["run_id"] == name
+    several = json.loads(RUNNER.invoke(app, ["report", "last~1", "last", "--json"]).output)
+    assert [run["name"] for run in several["runs"]] == ["cross-5", "cross-3"]
+    parity = json.loads(RUNNER.invoke(app, ["parity", "last~1", "last", "--json"]).output)
+    assert (parity["a"]["run_id"], parity["b"]["run_id"]) == ("cross-5", "cross-3")
+    for command in (["report", "last~2"], ["parity", "last~2", "last"]):
+        failed = RUNNER.invoke(app, command).exception
+        assert isinstance(failed, NoSuchRun)
+        assert "last~2" in failed.cause
+
+
+def test_the_last_to_compare_is_tested_or_recorded(home: Path) -> None:
+    for at, name in enumerate(("cross-3", "cross-5")):
+        os.utime(home / "backtests" / name / DESCRIPTION, (1_000 + at, 1_000 + at))
+    run = Run(
+        name="demo-1",
+        run_id="demo-1-x",
+        source="",
+        preset="",
+        feed="",
+        is_paced=True,
+        is_synthetic=False,
+        shards=(0,),
+        instrument_partitions=1,
+        account_partitions=1,
+        started_ns=1_000_500_000_000,
+    )
+    RunStore(home).save(run)
+    names = [Path(dated(name)).name for name in ("last", "last~1", "last~2", "demo-1", "lasting")]
+    assert names == ["cross-5", "demo-1", "cross-3", "demo-1", "lasting"]
 
 
 def test_backtests_are_listed_and_deleted(home: Path) -> None:

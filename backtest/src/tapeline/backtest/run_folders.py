@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tapeline.backtest.run_tables import DESCRIPTION, Description
 from tapeline.runtime.exits import USAGE, Failure
 
 FOLDER: Final = "backtests"
+LAST: Final = re.compile(r"last(?:~(\d+))?")
 
 
 class NoSuchRun(Failure):
@@ -42,23 +44,32 @@ def kept_runs(home: Path) -> list[KeptRun]:
     return sorted(found, key=lambda run: run.written_ns)
 
 
+def steps_back(name: str) -> int | None:
+    """0 for `last`, 1 for `last~1` and so on; None for any other name."""
+    found = LAST.fullmatch(name)
+    return None if found is None else int(found[1] or 0)
+
+
 def folder_of(home: Path, name: str) -> Path:
-    """The folder of a run: a path, a run_id, or the beginning of one; the newest for none.
+    """The folder of a run: a path, a run_id, or the beginning of one; `last` and none is the
+    newest, `last~1` the one before it.
 
     Raises NoSuchRun.
     """
     if name and (Path(name) / DESCRIPTION).is_file():
         return Path(name)
     runs = kept_runs(home)
-    if not name and runs:
-        return runs[-1].folder
+    back = steps_back(name or "last")
+    if back is not None and back < len(runs):
+        return runs[-1 - back].folder
     exact = [run.folder for run in runs if run.folder.name == name]
     found = exact or [run.folder for run in runs if name and run.folder.name.startswith(name)]
     if len(found) == 1:
         return found[0]
     newest = ", ".join(run.folder.name for run in reversed(runs[-5:]))
+    wanted = f" {name}" if name else ""
     raise NoSuchRun(
-        f"{len(found)} runs begin with {name}." if found else f"There is no finished run {name}.",
+        f"{len(found)} runs begin with {name}." if found else f"There is no finished run{wanted}.",
         f"Newest runs in {home / FOLDER}: {newest}."
         if newest
         else f"There is none in {home / FOLDER} yet: `tapeline backtest` makes one.",

@@ -10,9 +10,11 @@ from pathlib import Path
 import msgspec
 
 from tapeline.backtest.export import Told, export_run
+from tapeline.backtest.run_folders import NoSuchRun, kept_runs, steps_back
 from tapeline.backtest.run_tables import DESCRIPTION, RunTables, load
 from tapeline.cli.desk import desk
 from tapeline.cli.home import home
+from tapeline.cli.runs import RunStore
 
 BACKTESTS = "backtests"
 """Folder of a home that holds what was tested."""
@@ -43,6 +45,23 @@ def folder_of(name: str) -> Path | None:
             return folder
     # A folder without a description is told so by `load`.
     return Path(name) if name and Path(name).is_dir() else None
+
+
+def dated(name: str) -> str:
+    """The run that `last`, `last~1` … means, tested or recorded, by when it was begun or written;
+    any other name as it is. Raises NoSuchRun."""
+    back = steps_back(name)
+    if back is None:
+        return name
+    tested = [(run.written_ns, str(run.folder)) for run in kept_runs(home())]
+    recorded = [(run.started_ns, run.name) for run in RunStore(home()).all()]
+    runs = sorted([*tested, *recorded])
+    if back < len(runs):
+        return runs[-1 - back][1]
+    raise NoSuchRun(
+        f"There is no run {name}: this home holds {len(runs)}.",
+        "`tapeline backtests list` and `tapeline runs list` name them.",
+    )
 
 
 def tables_of(name: str, account_id: str = "") -> RunTables:

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("parity")(parity)
 
 
-Named = "a run of this home, a backtest of it, or a folder of tables"
+Named = "a run of this home, a backtest of it, a folder of tables, or last, last~1 and so on"
 
 
 def parity(
@@ -47,9 +47,10 @@ def parity(
     from tapeline.backtest.parity.attribution import parity as compared
     from tapeline.backtest.parity.facts import facts_of
     from tapeline.backtest.parity.page import page_of
-    from tapeline.cli.recorded import tables_of
+    from tapeline.cli.recorded import dated, tables_of
 
     within_ns = duration_ns(tolerance, "--tolerance") if tolerance else None
+    a, b = dated(a), dated(b)
     run_a, run_b = tables_of(a, account), tables_of(b, account)
     found = compared(run_a, run_b, within_ns)
     page = out or home() / "parity" / f"{Path(a).name}-{Path(b).name}.html"

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def report(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Folder or id of a run; the newest where none."),
+        typer.Argument(metavar="[RUN]...", help="Folder or id of a run; last, last~1: by age."),
     ] = None,
     benchmark: Annotated[
         str,
