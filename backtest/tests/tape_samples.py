@@ -1,18 +1,26 @@
-"""Ticks in a log, and processes that pull them."""
+"""Records in a log, of builds old and new, and processes that pull them."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import msgspec
 import polars as pl
+from check_evolution import RELEASED, load
+from generate_contracts import inlined
 from memory_log import MemoryLog
 
 from tapeline.backtest.tape import store
 from tapeline.backtest.tape.store import Tape
+from tapeline.contracts.system import WriterSchema
+from tapeline.runtime.codec import MARKER, encode, fingerprint_of
 from tapeline.runtime.log import Raw, RawColumns, values_digest
 
 TICKS = ("ticks", 0)
@@ -68,3 +76,23 @@ def old_file(folder: Path, start: int, end: int, raws: Sequence[Raw]) -> Path:
     metadata = {"tapeline.digest": values_digest(raws).hex(), "tapeline.count": str(len(raws))}
     table.write_parquet(path, compression="zstd", metadata=metadata)
     return path
+
+
+def released(name: str) -> Any:
+    """The schema of a record type in the first release."""
+    known = load(RELEASED / "0.1.0")
+    return inlined(name, known)
+
+
+def by_schema(source: Any, record: Any) -> bytes:
+    """The message that a build with this schema would write."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(source), record.to_avro())
+    return MARKER + fingerprint_of(source).to_bytes(8, "little") + out.getvalue()
+
+
+def published(source: Any) -> bytes:
+    """What that build puts on the topic `schemas` before."""
+    name, text = f"{source['namespace']}.{source['name']}", json.dumps(source)
+    mark = f"{fingerprint_of(source):016x}"
+    return encode(WriterSchema(fingerprint=mark, name=name, schema=text, ts_init_ns=1))

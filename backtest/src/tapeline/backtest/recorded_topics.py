@@ -16,6 +16,7 @@ from tapeline.runtime.exits import USAGE, Failure
 from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import TopicPartition
 from tapeline.runtime.log_reader import LogReader
+from tapeline.runtime.writer_schemas import schemas_on
 
 CHUNK: Final = 50_000
 """Offsets of a partition that are read at a time."""
@@ -45,7 +46,7 @@ class RecordedTopics:
 
     def _all(self, topic: str) -> Iterator[Input]:
         low, ends = self._bounds(topic)
-        intake = Intake((topic,))
+        intake = Intake((topic,), resolve=schemas_on(self._reader).resolve)
         while low != ends:
             ranges = {place: (low[place], min(low[place] + CHUNK, ends[place])) for place in low}
             for raws in self._reader.read(ranges).values():

@@ -28,6 +28,7 @@ from tapeline.runtime.recovery import JOURNAL_DECODER
 from tapeline.runtime.replay import Difference, ShardReplay, replay_shard
 from tapeline.runtime.settings import KafkaSettings
 from tapeline.runtime.shard import Shard
+from tapeline.runtime.writer_schemas import schemas_on
 
 MoneyCores = Sequence[tuple[str, int, Callable[[Context], MoneyCore[Any]]]]
 """Service, its slot in the journal, its core."""
@@ -144,7 +145,11 @@ def _shard(
     return Shard(
         core,
         context,
-        Intake(names, critical=frozenset(spec.topic for spec in core.inputs if spec.is_critical)),
+        Intake(
+            names,
+            critical=frozenset(spec.topic for spec in core.inputs if spec.is_critical),
+            resolve=schemas_on(reader).resolve,
+        ),
         build_id="replay",
         partitions={name: reader.partition_count(name) for name in names},
         slot_partition=slot_partition,
@@ -196,6 +201,6 @@ def said_by(producer: str) -> Callable[[Raw, Any], bool]:
 def _records(reader: LogReader, topic: str) -> list[Any]:
     places = [(topic, number) for number in range(reader.partition_count(topic))]
     starts, ends = reader.starts(places), reader.ends(places)
-    intake = Intake((topic,))
+    intake = Intake((topic,), resolve=schemas_on(reader).resolve)
     read = reader.read({place: (starts[place], ends[place]) for place in places})
     return [intake.input_of(raw, {}).record for raws in read.values() for raw in raws]

@@ -18,6 +18,7 @@ from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import Raw
 from tapeline.runtime.log_reader import LogReader
 from tapeline.runtime.replay import Difference
+from tapeline.runtime.writer_schemas import schemas_on
 
 BATCH_RECORDS = 2000
 
@@ -42,7 +43,7 @@ async def replay_stage(
     """Steps a fresh stage over all its recorded inputs; `compared` names the output topics and
     `is_own` tells its records on them from others'."""
     result = StageReplay(stage.name)
-    intake = Intake(stage.input_topics)
+    intake = Intake((*stage.input_topics, *compared), resolve=schemas_on(reader).resolve)
     said: dict[str, dict[str, bytes]] = {name: {} for name in compared}
     for topic in stage.input_topics:
         for partition in range(reader.partition_count(topic)):
@@ -50,7 +51,7 @@ async def replay_stage(
                 if output.topic in said and not isinstance(output.record, Watermark):
                     said[output.topic][output.event_id] = digest_body(output.record)
     for name in compared:
-        then = _recorded(reader, name, is_own, result)
+        then = _recorded(reader, name, (intake, is_own), result)
         _compare(name, then, said[name], result)
         result.outputs[name] = len(said[name])
         result.digests[name] = digest_of(said[name])
@@ -84,11 +85,14 @@ def decoded(intake: Intake, raws: Iterable[Raw]) -> list[Input]:
 
 
 def _recorded(
-    reader: LogReader, name: str, is_own: Callable[[Raw, Any], bool], result: StageReplay
+    reader: LogReader,
+    name: str,
+    own: tuple[Intake, Callable[[Raw, Any], bool]],
+    result: StageReplay,
 ) -> dict[str, bytes]:
+    intake, is_own = own
     places = [(name, number) for number in range(reader.partition_count(name))]
     starts, ends = reader.starts(places), reader.ends(places)
-    intake = Intake((name,))
     found: dict[str, bytes] = {}
     for raws in reader.read({place: (starts[place], ends[place]) for place in places}).values():
         for raw in raws:

@@ -124,6 +124,8 @@ class Source:
     """what the slices are made of: the same text, the same slices; empty: only they can tell"""
     strategies: Path | None = None
     """folder of the strategy files that the configuration names"""
+    left_out: Callable[[], Sequence[str]] = tuple
+    """what could not be used of the data, once the slices have been read"""
 
     @property
     def records(self) -> list[Any]:
@@ -186,7 +188,8 @@ def looked_at(source: Source, asked: Asked) -> Source:
     interval_ns, name = max(source.setup.intervals_ns), source.facts.source
     report = asyncio.run(check_slices(source.slices, calendars, interval_ns, name))
     warnings = require_fit(report, accept_faults=asked.accept_data_faults)
-    facts = replace(source.facts, warnings=(*source.facts.warnings, *warnings))
+    told = (*source.facts.warnings, *source.left_out(), *warnings)
+    facts = replace(source.facts, warnings=told)
     return replace(source, facts=facts)
 
 
@@ -247,9 +250,11 @@ def run_source(name: str, asked: Asked, on_pulled: OnPulled) -> Source:
         parameters=asked.overrides(),
         warnings=recorded.warnings(),
     )
+    slices = TopicSlices(tape, feed.slice_ns(), asked.choice())
     return Source(
         setup=setup,
-        slices=TopicSlices(tape, feed.slice_ns(), asked.choice()),
+        slices=slices,
+        left_out=slices.left_out,
         width_ns=feed.slice_ns(),
         facts=facts,
         data=f"run {run.name} {run.started_ns} {recorded.market_ends()}",

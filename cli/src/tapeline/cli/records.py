@@ -13,6 +13,7 @@ from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.log import Raw, TopicPartition
 from tapeline.runtime.log_reader import LogReader
 from tapeline.runtime.slices import WATERMARK_HEADER
+from tapeline.runtime.writer_schemas import schemas_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ class TopicRecords:
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
-        self._decoders = {name: Decoder(topic.records) for name, topic in topics.TOPICS.items()}
+        resolve = schemas_on(reader).resolve
+        self._decoders = {
+            name: Decoder(topic.records, resolve) for name, topic in topics.TOPICS.items()
+        }
 
     def decode(self, raw: Raw) -> Found:
         """A record as its topic's type."""

@@ -20,8 +20,8 @@ from tapeline.backtest.sweep.search import METHODS
 from tapeline.backtest.sweep.space import Axis, Choices, number_text, parsed
 from tapeline.backtest.sweep.sweep import OnTrial, Plan, Sweep
 from tapeline.backtest.sweep.trial import OBJECTIVES, Player, TapePlayer
+from tapeline.backtest.tape.slice_tape import FORMAT, keep
 from tapeline.backtest.tape.slice_tape import KINDS as KEPT
-from tapeline.backtest.tape.slice_tape import keep
 from tapeline.cli import backtests
 from tapeline.cli.backtests import Asked, BadBacktest, Source, looked_at
 from tapeline.cli.configuration import KINDS
@@ -99,7 +99,9 @@ def prepared(source: Source, asked: Asked, searched: Searched) -> Iterator[tuple
             instruments=frozenset(asked.instruments),
             strategies=source.strategies,
         )
-        looked = looked_at(replace(source, slices=player.tape().played()), asked)
+        tape = player.tape()
+        kept = replace(source, slices=tape.played(), left_out=tape.left_out)
+        looked = looked_at(kept, asked)
         what = _identity(setup, slices.name)
         yield sweep_of(searched, player, source.width_ns, what, looked.facts.warnings)
 
@@ -155,13 +157,13 @@ def _kept(source: Source, asked: Asked) -> Path:
     """The slices as columns, shared by all sweeps of the same data."""
     parent = home() / TAPE_FOLDER / "slices"
     if not source.data:
-        return asyncio.run(keep(source.slices, parent))
+        return asyncio.run(keep(source.slices, parent, left_out=source.left_out))
     what = {"data": source.data, "from": asked.start, "to": asked.end, "width": source.width_ns}
     what["instruments"], what["kinds"] = sorted(asked.instruments), sorted(KEPT)
-    what["partitions"] = source.setup.instrument_partitions
+    what["partitions"], what["format"] = source.setup.instrument_partitions, FORMAT
     name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     if not (parent / name).is_dir():
-        asyncio.run(keep(source.slices, parent, name))
+        asyncio.run(keep(source.slices, parent, name, source.left_out))
     return parent / name
 
 

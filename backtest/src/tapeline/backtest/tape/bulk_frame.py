@@ -35,6 +35,7 @@ from tapeline.runtime.codec import (
     schema_of,
 )
 from tapeline.runtime.columns import PADDING, Bodies, Flags, fill_slots
+from tapeline.runtime.intake import Resolve
 from tapeline.runtime.log import RawColumns
 
 ROW: Final = "row"
@@ -193,8 +194,9 @@ class BulkFrames:
             if schema_of(name).header in by_header
         }
         self._records = {name.rpartition(".")[2]: schema_of(name) for name in names}
-        known = {fingerprint_of(item.source): item.source for item in types}
-        self._decoder = Decoder(tuple(names), known.get)
+        self._names = tuple(names)
+        self._known = {fingerprint_of(item.source): item.source for item in types}
+        self._decoder = Decoder(self._names, self._known.get)
         self.schema: dict[str, Any] = {**PLACE, RECORD: pl.String(), VALUE: pl.Binary()}
         for item in types:
             for name, field in item.fields.items():
@@ -283,27 +285,27 @@ class BulkFrames:
         """The bytes of all rows, as the topic has them."""
         return self._by_type(frame, lambda kind, part: kind.messages(part), frame[VALUE].to_list())
 
-    def records(self, frame: pl.DataFrame) -> list[Any]:
-        """The record of each row, or the DecodeError: what its bytes would be decoded to."""
+    def records(self, frame: pl.DataFrame, resolve: Resolve | None = None) -> list[Any]:
+        """The record of each row, or the DecodeError: what its bytes would be decoded to; `resolve`
+        finds the schemas of those that an older or a newer build has written."""
+        decoder = self._decoder if resolve is None else self._decoder_by(resolve)
         others: list[Any] = [None] * frame.height
         is_left = frame[RECORD].is_null()
         left = frame[VALUE].filter(is_left).to_list()
         for place, value in zip(is_left.arg_true().to_list(), left, strict=True):
-            others[place] = self._decoded(value)
+            others[place] = _decoded(decoder, value)
         return self._by_type(frame, self._made, others)
+
+    def _decoder_by(self, resolve: Resolve) -> Decoder:
+        known = self._known
+        return Decoder(self._names, lambda mark: known[mark] if mark in known else resolve(mark))
 
     def _made(self, kind: RecordType, part: pl.DataFrame) -> list[Any]:
         schema = self._records[kind.name]
         if kind.header != schema.header:  # written by an older build
-            return [self._decoded(value) for value in kind.messages(part)]
+            return [_decoded(self._decoder, value) for value in kind.messages(part)]
         columns = {name: restored(part[name]) for name, restored in _restoring(schema.name).items()}
         return fill_slots(schema.record, columns, part.height)
-
-    def _decoded(self, value: bytes | None) -> Any:
-        try:
-            return self._decoder.decode(value)
-        except DecodeError as error:
-            return error
 
     def _by_type(
         self,
@@ -324,6 +326,13 @@ class BulkFrames:
                 for place, item in zip(places, made, strict=True):
                     others[place] = item
         return others
+
+
+def _decoded(decoder: Decoder, value: bytes | None) -> Any:
+    try:
+        return decoder.decode(value)
+    except DecodeError as error:
+        return error
 
 
 @cache

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tapeline.backtest.tape.decoded import Decoded
 from tapeline.backtest.tape.store import Tape, TapeHole
-from tapeline.contracts import topics
 from tapeline.contracts.system import Consumed, ConsumedRange
-from tapeline.runtime.codec import Decoder
 from tapeline.runtime.log import Raw, TopicPartition, values_digest
 from tapeline.runtime.log_reader import slicer
-
-DECODER = Decoder((Consumed.AVRO,))
 
 
 def check_journaled(tape: Tape, names: Sequence[str]) -> int:
     """Compares all journaled ranges of these topics; gives their number, raises TapeHole."""
     wanted: dict[TopicPartition, dict[tuple[int, int], ConsumedRange]] = {}
-    for number in range(tape.partition_count(topics.JOURNAL)):
-        for raws in tape.chunks((topics.JOURNAL, number)):
-            for raw in raws:
-                _note(DECODER.decode(raw.value), names, wanted)
+    for consumed in Decoded(tape).journal():
+        _note(consumed, names, wanted)
     for place, ranges in wanted.items():
         _check(tape, place, list(ranges.values()))
     return sum(map(len, wanted.values()))

@@ -11,6 +11,7 @@ from tapeline.agents.groups_stage import Outside
 from tapeline.backtest.paced.interventions import Intervention, Word, of_run
 from tapeline.backtest.paced.setup import Known
 from tapeline.backtest.recorded_calls import RecordedCalls
+from tapeline.backtest.tape.decoded import Decoded
 from tapeline.backtest.tape.journaled import check_journaled
 from tapeline.backtest.tape.order_names import order_names
 from tapeline.backtest.tape.recorded_words import TOLD, Words, words_of
@@ -18,7 +19,6 @@ from tapeline.backtest.tape.store import Log, OnPulled, Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.config import GroupKind, TradingGroup, Trigger
-from tapeline.runtime.intake import Intake
 
 MARKET = (topics.TICKS, topics.MACRO, topics.FUNDING_RATES)
 PULLED = (*MARKET, *TOLD, topics.LLM_CALLS, topics.JOURNAL)
@@ -27,6 +27,8 @@ PULLED = (*MARKET, *TOLD, topics.LLM_CALLS, topics.JOURNAL)
 def pull_run(tape: Tape, log: Log, on_pulled: OnPulled) -> int:
     """Brings the tape of a run up to date and checks it; gives the number of journaled ranges."""
     tape.pull(log, PULLED, on_pulled)
+    # A service publishes its schemas before its first record: so all that they are needed for.
+    tape.pull(log, (topics.SCHEMAS,))
     return check_journaled(tape, (*MARKET, *TOLD))
 
 
@@ -103,10 +105,10 @@ class RecordedRun:
         return {item.group_id: item.universe for item in records if isinstance(item, TradingGroup)}
 
     def _events(self, topic: str) -> Any:
-        intake = Intake((topic,))
+        decoded = Decoded(self.tape)
         for number in range(self.tape.partition_count(topic)):
-            for raws in self.tape.chunks((topic, number)):
-                yield from intake.inputs_of(topic, raws)
+            for _, event in decoded.inputs((topic, number)):
+                yield event
 
 
 def _names_an_order(item: Intervention) -> bool:

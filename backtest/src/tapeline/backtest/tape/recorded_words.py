@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tapeline.backtest.paced.interventions import Intervention, Pull, Word
-from tapeline.backtest.tape.journaled import DECODER
+from tapeline.backtest.tape.decoded import Decoded
 from tapeline.backtest.tape.store import Tape
 from tapeline.contracts import topics
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.system import Consumed, ConsumedBatch, ConsumedRange, Watermark
 from tapeline.runtime.batches import LOCAL_DECODER, NOWHERE
 from tapeline.runtime.core import Input
-from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import TopicPartition
 
 TOLD: Final = (topics.CONTROL, topics.CONFIG, topics.DECISIONS, topics.BOOKS)
@@ -49,11 +48,10 @@ class _Reading:
 
 def words_of(tape: Tape) -> Words:
     """Reads the journals of all shards; raises what the tape raises."""
-    reading = _Reading(_records(tape))
-    for number in range(tape.partition_count(topics.JOURNAL)):
-        for raws in tape.chunks((topics.JOURNAL, number)):
-            for raw in raws:
-                _read(reading, DECODER.decode(raw.value))
+    decoded = Decoded(tape)
+    reading = _Reading(_records(tape, decoded))
+    for consumed in decoded.journal():
+        _read(reading, consumed)
     at_start = frozenset.intersection(*reading.first.values()) if reading.first else frozenset()
     interventions = [item for item in reading.found if not _is_start(item, at_start)]
     return Words(at_start, tuple(interventions))
@@ -65,20 +63,18 @@ def _is_start(item: Intervention, at_start: frozenset[int]) -> bool:
     return item.event.offset in at_start
 
 
-def _records(tape: Tape) -> Heard:
+def _records(tape: Tape, decoded: Decoded) -> Heard:
     found: dict[TopicPartition, dict[int, Word]] = {}
     for topic in TOLD:
-        intake = Intake((topic,))
         for number in range(tape.partition_count(topic)):
             place = (topic, number)
-            for raws in tape.chunks(place):
-                for raw, event in zip(raws, intake.inputs_of(topic, raws), strict=True):
-                    producer = raw.header("producer")
-                    if is_from_outside(event, producer):
-                        word = Word(
-                            instance="", heard_ns=0, session_ns=0, event=event, producer=producer
-                        )
-                        found.setdefault(place, {})[raw.offset] = word
+            for raw, event in decoded.inputs(place):
+                producer = raw.header("producer")
+                if is_from_outside(event, producer):
+                    word = Word(
+                        instance="", heard_ns=0, session_ns=0, event=event, producer=producer
+                    )
+                    found.setdefault(place, {})[raw.offset] = word
     return found
 
 

@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import typing
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from hashlib import file_digest, sha256
@@ -20,6 +20,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import polars as pl
 
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
@@ -41,6 +42,9 @@ FLUSH_ROWS: Final = 200_000
 PLACE: Final = ("partition", "position")
 """partition, and number of the record among all of the slice's partition"""
 EVENT_ID: Final = "event_id"
+LEFT_OUT: Final = "left-out.json"
+FORMAT: Final = 2
+"""1: without what was left out"""
 
 
 @dataclass(slots=True)
@@ -112,9 +116,15 @@ class Writer:
         self._rows = []
 
 
-async def keep(slices: AsyncIterable[MarketSlice], parent: Path, name: str = "") -> Path:
+async def keep(
+    slices: AsyncIterable[MarketSlice],
+    parent: Path,
+    name: str = "",
+    left_out: Callable[[], Sequence[str]] = tuple,
+) -> Path:
     """Writes all slices to a folder in `parent`, whole or not at all, and gives that; without a
-    name it is called after what it holds."""
+    name it is called after what it holds. `left_out` tells behind the last slice what of the data
+    is in none."""
     # The folder may be shared by machines, whose processes have the same numbers.
     part = parent / f"{platform.node()}-{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -136,6 +146,7 @@ async def keep(slices: AsyncIterable[MarketSlice], parent: Path, name: str = "")
     names = ["end_ns", "is_final", *KINDS]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Int64), orient="row")
     frame.write_ipc(part / "slices.arrow", compression="uncompressed")
+    (part / LEFT_OUT).write_bytes(msgspec.json.encode(left_out()))
     folder = parent / (name or _digest(part)[:16])
     _move(part, folder)
     return folder
@@ -167,6 +178,12 @@ class SliceTape:
         self._slices = pl.read_ipc(folder / "slices.arrow")
         self._frames = {name: _mapped(folder / name) for name in KINDS}
         self._width_ns = width_ns
+        self._folder = folder
+
+    def left_out(self) -> list[str]:
+        """What of the data is in no slice, for people."""
+        content = (self._folder / LEFT_OUT).read_bytes()
+        return msgspec.json.decode(content, type=list[str])
 
     @property
     def start_ns(self) -> int:

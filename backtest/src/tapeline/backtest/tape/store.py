@@ -29,6 +29,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import polars as pl
 
+from tapeline.backtest.tape.bulk_frame import BulkFrames
 from tapeline.backtest.tape.tape_file import (
     PART,
     Part,
@@ -163,15 +164,19 @@ class Tape:
     def frames(self, place: TopicPartition) -> Iterator[pl.DataFrame]:
         """A partition of a bulk topic as columns (see `bulk_frame`), file by file, without an
         object for a record; raises TapeHole, TapeDamaged."""
-        for part in self._parts(place):
-            yield read_frame(place, part)[0]
+        for frame, _ in self.columns(place):
+            yield frame
 
     def records(self, place: TopicPartition) -> Iterator[list[Any]]:
         """The records of a partition of a bulk topic, file by file, and a DecodeError in the place
         of each that is none; raises TapeHole, TapeDamaged."""
-        for part in self._parts(place):
-            frame, made = read_frame(place, part)
+        for frame, made in self.columns(place):
             yield made.records(frame)
+
+    def columns(self, place: TopicPartition) -> Iterator[tuple[pl.DataFrame, BulkFrames]]:
+        """The same as `frames`, each with what makes records of its rows."""
+        for part in self._parts(place):
+            yield read_frame(place, part)
 
     def read(self, topic: str, partition: int, start: int, behind: int) -> list[Raw]:
         """The records with start <= offset < behind; raises TapeHole where the tape ends before."""

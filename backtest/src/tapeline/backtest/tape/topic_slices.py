@@ -6,6 +6,7 @@ slices of a width of event time, as a feed would cut it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -14,13 +15,13 @@ from typing import Any, Final
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import windowed
 from tapeline.backtest.tape.bulk_frame import frames_of
+from tapeline.backtest.tape.decoded import Decoded
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.codec import DecodeError
 from tapeline.runtime.core import Undecodable
-from tapeline.runtime.intake import Intake
 from tapeline.runtime.log import TopicPartition
 
 IS_PACED: Final = "is_paced"
@@ -58,9 +59,27 @@ class TopicSlices:
     width_ns: int
     """of a slice, for runs in real time"""
     choice: Choice = ALL
+    _left_out: Counter[str] = field(default_factory=Counter, init=False)
+    _first: dict[str, str] = field(default_factory=dict, init=False)
+    _decoded: Decoded = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Makes what decodes the records of the tape."""
+        self._decoded = Decoded(self.tape)
+
+    def left_out(self) -> tuple[str, ...]:
+        """What could not be decoded when the slices were read last, a line each partition."""
+        return tuple(
+            f"{count} records of {name} cannot be decoded and are left out, as the services put "
+            f"them aside; the first: {self._first[name]}"
+            for name, count in sorted(self._left_out.items())
+        )
 
     async def __aiter__(self) -> AsyncIterator[MarketSlice]:
-        """The slices, numbered from 1; raises NothingThere and what the tape raises."""
+        """The slices, numbered from 1; raises NothingThere, RecordUnreadable and what the tape
+        raises."""
+        self._left_out.clear()
+        self._first.clear()
         parts = (_market_slice(part) for part in self._cut())
         for part in windowed(parts, self.choice, self.width_ns):
             yield part
@@ -76,10 +95,12 @@ class TopicSlices:
         return self._by_width(places)
 
     def _is_marked(self, place: TopicPartition) -> bool:
-        if frames_of(place[0]) is not None:
-            return any(frame[IS_PACED].any() for frame in self.tape.frames(place))
+        if frames_of(place[0]) is None:
+            records: Iterable[Any] = (event.record for _, event in self._decoded.inputs(place))
+            return any(map(_is_paced, records))
         return any(
-            isinstance(record, Watermark) and record.is_paced for record, _, _ in self._heard(place)
+            frame[IS_PACED].any() or any(map(_is_paced, odd))
+            for frame, odd in self._decoded.odd_records(place)
         )
 
     # ---- paced
@@ -140,18 +161,30 @@ class TopicSlices:
             yield part
 
     def _heard(self, place: TopicPartition) -> Iterator[Heard]:
-        """What can be read; the rest is in quarantine."""
+        """What can be read; the rest is in quarantine, and counted."""
         topic, number = place
         if frames_of(topic) is not None:
-            for records in self.tape.records(place):
+            for frame, records in self._decoded.columns(place):
                 found = [record for record in records if not isinstance(record, DecodeError)]
+                if len(found) < len(records):
+                    self._count(place, frame["offset"].to_list(), records)
                 yield from zip(found, repeat(number), repeat(""), strict=False)
             return
-        intake = Intake((topic,))
-        for raws in self.tape.chunks(place):
-            for event in intake.inputs_of(topic, raws):
-                if not isinstance(event.record, Undecodable):
-                    yield event.record, event.partition, event.event_id
+        for raw, event in self._decoded.inputs(place):
+            if isinstance(event.record, Undecodable):
+                self._leave_out(place, raw.offset, event.record.reason.partition(": ")[2])
+            else:
+                yield event.record, event.partition, event.event_id
+
+    def _count(self, place: TopicPartition, offsets: list[int], records: list[Any]) -> None:
+        for offset, record in zip(offsets, records, strict=True):
+            if isinstance(record, DecodeError):
+                self._leave_out(place, offset, record.reason)
+
+    def _leave_out(self, place: TopicPartition, offset: int, reason: str) -> None:
+        name = f"{place[0]}-{place[1]}"
+        self._left_out[name] += 1
+        self._first.setdefault(name, f"offset {offset}: {reason}")
 
 
 def _market_slice(part: Gathering) -> MarketSlice:
@@ -163,6 +196,10 @@ def _market_slice(part: Gathering) -> MarketSlice:
         macro=part.macro,
         funding=part.funding,
     )
+
+
+def _is_paced(record: Any) -> bool:
+    return isinstance(record, Watermark) and record.is_paced
 
 
 def _mark_of(record: Watermark) -> Mark:

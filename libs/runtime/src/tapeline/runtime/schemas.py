@@ -19,7 +19,7 @@ from tapeline.contracts import topics
 from tapeline.contracts.registry import SCHEMAS
 from tapeline.contracts.system import WriterSchema
 from tapeline.runtime.clock import SYSTEM, Clock
-from tapeline.runtime.codec import DecodeError, Decoder, encode, fingerprint_of
+from tapeline.runtime.codec import encode, fingerprint_of
 from tapeline.runtime.ids import content_id
 from tapeline.runtime.kafka import (
     KafkaUnavailable,
@@ -29,6 +29,7 @@ from tapeline.runtime.kafka import (
     topic_name,
 )
 from tapeline.runtime.settings import KafkaSettings
+from tapeline.runtime.writer_schemas import WriterSchemas
 
 READ_S: Final = 30.0
 SEND_S: Final = 30.0
@@ -36,7 +37,6 @@ SETTLE_S: Final = 10.0
 SETTLE_PAUSE_S: Final = 0.2
 MISS_PAUSE_S: Final = 1.0
 FRUITLESS_MAX: Final = 3
-SCHEMAS_MAX: Final = 10_000
 
 
 class SchemaTopic:
@@ -46,7 +46,7 @@ class SchemaTopic:
         self._settings = settings
         self._clock = clock
         self._lock = Lock()
-        self._known: dict[int, dict[str, Any]] = {}
+        self._known = WriterSchemas()
         self._next_offset = 0
         self._last_read_s = float("-inf")
         self._fruitless = 0
@@ -59,7 +59,9 @@ class SchemaTopic:
         wanted = {fingerprint_of(SCHEMAS[name]): name for name in sorted(set(names))}
         with self._lock:
             self._read()
-            missing = {mark: name for mark, name in wanted.items() if mark not in self._known}
+            missing = {
+                mark: name for mark, name in wanted.items() if self._known.find(mark) is None
+            }
         if missing:
             self._produce(missing)
         return len(missing)
@@ -71,15 +73,16 @@ class SchemaTopic:
         but after a few fruitless reads it is answered at once, so that garbage costs no time.
         """
         with self._lock:
-            if fingerprint in self._known:
-                return self._known[fingerprint]
+            found = self._known.find(fingerprint)
+            if found is not None:
+                return found
             pause_s = self._last_read_s + MISS_PAUSE_S - self._clock.monotonic_s()
             if pause_s > 0:
                 if self._fruitless >= FRUITLESS_MAX:
                     return None
                 time.sleep(pause_s)
             self._read()
-            found = self._known.get(fingerprint)
+            found = self._known.find(fingerprint)
             self._fruitless = 0 if found is not None else self._fruitless + 1
             return found
 
@@ -124,25 +127,15 @@ class SchemaTopic:
         if place.offset >= end:
             return
         consumer.assign([place])
-        decoder = Decoder(("tapeline.system.WriterSchema",))
         deadline = self._clock.monotonic_s() + READ_S
         while self._next_offset < end:
             if self._clock.monotonic_s() > deadline:
                 raise self._unavailable("read", "no answer")
             for message in consumer.consume(500, 0.1):
                 if message.error() is None:
-                    self._keep(decoder, message.value())
+                    self._known.keep(message.value())
             [position] = consumer.position([place])
             self._next_offset = max(self._next_offset, position.offset)
-
-    def _keep(self, decoder: Decoder, value: bytes | None) -> None:
-        try:
-            record = decoder.decode(value)
-            mark, schema = int(record.fingerprint, 16), json.loads(record.schema)
-        except (DecodeError, ValueError, RecursionError):
-            return  # not readable for us, so not usable either
-        if isinstance(schema, dict) and len(self._known) < SCHEMAS_MAX:
-            self._known.setdefault(mark, schema)
 
     def _produce(self, missing: dict[int, str]) -> None:
         producer = Producer(
