@@ -7,8 +7,9 @@ import re
 from dataclasses import replace
 
 import msgspec
+import polars as pl
 import pytest
-from parity_samples import Deal, run_of
+from parity_samples import MINUTE_NS, Deal, run_of
 
 from tapeline.backtest.parity.attribution import BUCKETS, parity
 from tapeline.backtest.parity.facts import by_line, facts_of
@@ -75,3 +76,63 @@ def test_the_page_names_the_parameters_that_differ() -> None:
     page = page_of(parity(one, two), one, two)
     assert "Parameters that differ: fast 5, then 10." in page
     assert "Parameters that differ" not in page_of(parity(one, one), one, one)
+
+
+def test_the_page_names_the_runs_by_what_differs_and_their_ids_in_a_table() -> None:
+    deals = [DEAL]
+    one, two = run_of(deals, CLOSES, prefix="id-one"), run_of(deals, CLOSES, prefix="id-two")
+    runs = [
+        RunTables(
+            msgspec.structs.replace(run.description, title="cross", parameters={"fast": fast}),
+            run.tables,
+        )
+        for run, fast in ((one, "5"), (two, "10"))
+    ]
+    page = page_of(parity(*runs), *runs)
+    assert "<h1>Parity: cross, fast 5 and cross, fast 10</h1>" in page
+    assert "<td>id-one</td>" in page
+    assert '"tickformat":",.' in page
+
+
+def part(run: RunTables, first: int, behind: int, name: str = "") -> RunTables:
+    """Its minutes from one to another, maybe of another instrument."""
+    tables = {
+        key: rows.filter(pl.col(at).is_between(first * MINUTE_NS, behind * MINUTE_NS))
+        for key, rows, at in (
+            ("bars", run["bars"], "ts_close_ns"),
+            ("orders", run["orders"], "ts_decided_ns"),
+            ("fills", run["fills"], "ts_event_ns"),
+        )
+    }
+    if name:
+        tables = {
+            key: rows.with_columns(instrument_id=pl.lit(name)) for key, rows in tables.items()
+        }
+    return RunTables(run.description, tables)
+
+
+LONG = tuple(100.0 + number for number in range(30))
+DEALS = [Deal(minute=minute, quantity=1.0, price=100.0) for minute in (2, 5, 12, 25)]
+
+
+def test_runs_over_other_times_are_told_with_what_is_compared() -> None:
+    a, b = run_of(DEALS, LONG), run_of(DEALS, LONG, prefix="b")
+    assert parity(a, b).warnings == ()
+    # A bar more or less at either end is the same time.
+    assert parity(a, part(b, 2, 29)).warnings == ()
+    cut = part(b, 10, 20)
+    (warning,) = parity(a, cut).warnings
+    assert "A covers 1970-01-01 00:00 to 1970-01-01 00:30 UTC, B 1970-01-01 00:09" in warning
+    assert "3 orders of A, 0 of B" in warning
+    assert warning in facts_of(parity(a, cut))["warnings"]
+    assert warning in page_of(parity(a, cut), a, cut)
+    (apart,) = parity(part(a, 0, 8), part(b, 12, 30)).warnings
+    assert "They share no time" in apart
+
+
+def test_instruments_of_one_run_alone_are_told() -> None:
+    a, b = run_of(DEALS, LONG), run_of(DEALS, LONG, prefix="b")
+    assert parity(a, part(b, 0, 30, "ETH.V")).warnings == (
+        "Only A has BTC.V: 4 of its orders, which count as missing.",
+        "Only B has ETH.V: 4 of its orders, which count as missing.",
+    )

@@ -64,18 +64,39 @@ def test_unlike_runs_are_told() -> None:
 
 
 def test_warnings_of_all_are_said_once() -> None:
-    runs = [made(equity_rows([1.0]), warnings=("old data", own)) for own in ("x", "y")]
+    runs = [
+        made(equity_rows([1.0]), title=f"run {own}", warnings=("old data", own))
+        for own in ("x", "y")
+    ]
     compared = compare(["a", "b"], [analyse(run) for run in runs])
     assert [line for line in compared.warnings if line.endswith(("data", ": x", ": y"))] == [
         "all: old data",
-        "a: x",
-        "b: y",
+        "run x: x",
+        "run y: y",
     ]
 
 
 def test_the_same_run_twice_has_two_names() -> None:
     one = analyse(made(equity_rows([1.0])))
     assert compare(["a", "a", "a"], [one] * 3).names == ("a", "a (2)", "a (3)")
+
+
+def test_legends_say_what_differs_and_a_table_which_run_it_is() -> None:
+    runs = [
+        made(equity_rows([1.0, worth]), title="cross on X", parameters={"fast": fast, "slow": "30"})
+        for worth, fast in ((2.0, "5"), (3.0, "10"))
+    ]
+    compared = compare(["digest-one", "digest-two"], [analyse(run) for run in runs])
+    assert compared.labels == ("cross on X, fast 5", "cross on X, fast 10")
+    said = comparison_facts(compared)["runs"]
+    assert [(run["name"], run["label"]) for run in said] == [
+        ("digest-one", "cross on X, fast 5"),
+        ("digest-two", "cross on X, fast 10"),
+    ]
+    page = comparison_page(compared)
+    assert '"name":"cross on X, fast 5"' in page
+    assert '"name":"digest-one"' not in page
+    assert "<td>digest-one</td>" in page
 
 
 def test_a_page_compares_many_runs_in_one_file() -> None:

@@ -13,7 +13,7 @@ from made_runs import DAY_NS, MONDAY_NS, bar_rows, crossover, equity_rows, fill,
 
 from tapeline.backtest.report.analysis import analyse
 from tapeline.backtest.report.catalogue import FIGURES
-from tapeline.backtest.report.charts import INSTRUMENTS_MAX, Chart, charts_of
+from tapeline.backtest.report.charts import INSTRUMENTS_MAX, Chart, amounts, charts_of, shares
 from tapeline.backtest.report.document import document
 from tapeline.backtest.report.figure import Figure, Unit
 from tapeline.backtest.report.page import page_of
@@ -103,10 +103,27 @@ def test_long_series_are_thinned_and_say_so() -> None:
     assert "40,000 points are drawn as about 2,000" in chart.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("values", "amount", "share"),
+    [
+        ([950_000.0, 1_050_000.0], ",.0~f", ".0~%"),
+        ([1e6, 1e6 - 3], ",.4~f", ".2~%"),
+        ([1e6, 1e6 - 0.02], ",.6~f", ".4~%"),
+        ([0.00001, 0.00002], ",.9~f", ".7~%"),
+        ([5.0, None], ",.4~f", ".4~%"),
+        ([], ",.4~f", ".4~%"),
+    ],
+)
+def test_ticks_have_the_digits_that_the_range_needs(
+    values: list[float | None], amount: str, share: str
+) -> None:
+    assert (amounts(values)["tickformat"], shares(values)["tickformat"]) == (amount, share)
+
+
 def test_small_changes_of_a_large_worth_have_ticks_of_their_own() -> None:
     layout = charts_of(analyse(made(equity_rows([1e6, 999_900.0, 999_800.0]))))[0].layout
-    assert layout["yaxis"]["tickformat"] == ",~f"
-    assert layout["yaxis2"]["tickformat"] == ".4~%"
+    assert layout["yaxis"]["tickformat"] == ",.2~f"
+    assert layout["yaxis2"]["tickformat"] == ".6~%"
 
 
 def test_thinning_keeps_the_ends_and_the_extremes() -> None:

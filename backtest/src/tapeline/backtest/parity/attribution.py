@@ -51,7 +51,9 @@ from tapeline.backtest.parity.alignment import (
     exact,
     placed_orders,
 )
+from tapeline.backtest.parity.scope import unlike
 from tapeline.backtest.rates import is_foreign, unknown_rate
+from tapeline.backtest.run_labels import labels_of, span_of
 from tapeline.backtest.run_tables import Description, RunTables
 
 BUCKETS: Final = ("signal", "timing", "fill", "fee", "funding", "data", "missing")
@@ -95,6 +97,10 @@ class Parity:
     """difference of the reported profits that the tables do not tell: splits and corrections; 0
     where the tables are whole"""
     warnings: tuple[str, ...] = ()
+    labels: tuple[str, str] = ("A", "B")
+    """what people call the two"""
+    spans: tuple[tuple[int, int] | None, ...] = (None, None)
+    """(first, last) time that each covers, nanoseconds UTC"""
 
     @property
     def gap(self) -> Fraction:
@@ -208,6 +214,7 @@ def parity(a: RunTables, b: RunTables, tolerance_ns: int | None = None) -> Parit
         for run, found, market in zip((a, b), orders, markets, strict=True)
     )
     reported = _reported(b) - _reported(a)
+    labels = labels_of((a, b))
     return Parity(
         a=a.description,
         b=b.description,
@@ -217,7 +224,9 @@ def parity(a: RunTables, b: RunTables, tolerance_ns: int | None = None) -> Parit
         parts=parts,
         funding=funding,
         untold=reported - (profit_b - profit_a),
-        warnings=_warnings(a, b, markets),
+        warnings=(*unlike(a, b), *_warnings(a, b, markets)),
+        labels=(labels[0], labels[1]),
+        spans=(span_of(a), span_of(b)),
     )
 
 

@@ -31,8 +31,8 @@ def number(value: Fraction) -> float:
 def facts_of(found: Parity) -> dict[str, Any]:
     """Everything; money is in the base currency, B minus A."""
     return {
-        "a": _run(found.a, found.profit_a),
-        "b": _run(found.b, found.profit_b),
+        "a": _run(found.a, found.profit_a, found.labels[0], found.spans[0]),
+        "b": _run(found.b, found.profit_b, found.labels[1], found.spans[1]),
         "currency": found.a.base_currency,
         "gap": number(found.gap),
         "buckets": {name: number(value) for name, value in found.buckets.items()},
@@ -43,8 +43,12 @@ def facts_of(found: Parity) -> dict[str, Any]:
     }
 
 
-def _run(described: Description, profit: Fraction) -> dict[str, Any]:
+def _run(
+    described: Description, profit: Fraction, label: str, span: tuple[int, int] | None
+) -> dict[str, Any]:
     return {
+        "label": label,
+        "covers_ns": span,
         "title": described.title or described.run_id,
         "run_id": described.run_id,
         "kind": described.kind,

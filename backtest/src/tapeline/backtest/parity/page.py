@@ -13,7 +13,7 @@ import polars as pl
 from tapeline.backtest.parity.alignment import ZERO
 from tapeline.backtest.parity.attribution import BUCKETS, Parity
 from tapeline.backtest.parity.facts import MEANINGS, by_line, changed, facts_of, number
-from tapeline.backtest.report.charts import Chart, line
+from tapeline.backtest.report.charts import Chart, amounts, line
 from tapeline.backtest.report.document import (
     chart_places,
     document,
@@ -22,6 +22,7 @@ from tapeline.backtest.report.document import (
     warnings_box,
 )
 from tapeline.backtest.report.thinning import kept
+from tapeline.backtest.run_labels import span_text
 from tapeline.backtest.run_tables import RunTables
 
 PAIRS_SHOWN: Final = 40
@@ -38,12 +39,13 @@ CENT: Final = 0.005
 def page_of(found: Parity, a: RunTables, b: RunTables) -> str:
     """The page."""
     facts = facts_of(found)
-    title = f"Parity: {facts['a']['run_id']} and {facts['b']['run_id']}"
-    charts = [waterfall(facts), growth(found), equity(a, b)]
+    title = f"Parity: {facts['a']['label']} and {facts['b']['label']}"
+    charts = [waterfall(facts), growth(found), equity(a, b, found.labels)]
     places = chart_places(charts)
     parts = [
         heading(title, _about(facts)),
         warnings_box(_cautions(facts)),
+        _runs(facts),
         _cards(facts),
         f"<p>{escape(sentence(facts))}</p>",
         places[0],
@@ -57,13 +59,7 @@ def page_of(found: Parity, a: RunTables, b: RunTables) -> str:
 
 
 def _about(facts: dict[str, Any]) -> list[str]:
-    runs = "; ".join(
-        f"{letter.upper()} is {facts[letter]['run_id']}: {facts[letter]['title']} "
-        f"({facts[letter]['kind']}, "
-        f"{facts[letter]['fills']:,} fills)"
-        for letter in "ab"
-    )
-    told = [f"{runs}. All money in {facts['currency'] or 'the base currency'}, B minus A."]
+    told = [f"All money in {facts['currency'] or 'the base currency'}, B minus A."]
     differing = changed(facts)
     return [*told, f"Parameters that differ: {'; '.join(differing)}."] if differing else told
 
@@ -83,6 +79,18 @@ def _cell(value: float) -> str:
 
 def _text(value: str) -> str:
     return f"<td>{escape(value)}</td>"
+
+
+def _runs(facts: dict[str, Any]) -> str:
+    """What A and B are."""
+    rows = []
+    for letter in "ab":
+        run = facts[letter]
+        cells = (letter.upper(), run["label"], run["kind"], run["run_id"])
+        counts = "".join(f'<td class="n">{run[name]:,}</td>' for name in ("orders", "fills"))
+        rows.append("".join(map(_text, cells)) + _text(f"{span_text(run['covers_ns'])}") + counts)
+    head = ("", "run", "kind", "run id", "from, to, UTC", "orders", "fills")
+    return table(head, rows, numbers_from=5)
 
 
 def _cards(facts: dict[str, Any]) -> str:
@@ -148,7 +156,11 @@ def waterfall(facts: dict[str, Any]) -> Chart:
         "decreasing": {"marker": {"color": "--down"}},
         "totals": {"marker": {"color": "--muted"}},
     }
-    layout = {"showlegend": False, "margin": {"l": 64, "r": 12, "t": 56, "b": 44}}
+    layout = {
+        "showlegend": False,
+        "margin": {"l": 64, "r": 12, "t": 56, "b": 44},
+        "yaxis": amounts(np.append(np.array(values), 0.0)),
+    }
     return Chart(title="From A's profit to B's", data=[trace], layout=layout)
 
 
@@ -170,24 +182,32 @@ def growth(found: Parity) -> Chart:
         trace["line"]["shape"] = "hv"
         data.append(trace)
     notes = ["Orders alone; funding is in the sum."] if data else ["No order differs."]
-    layout = {"xaxis": {"type": "date"}, "hovermode": "x unified"}
+    layout = {
+        "xaxis": {"type": "date"},
+        "yaxis": amounts(*(trace["y"] for trace in data)),
+        "hovermode": "x unified",
+    }
     return Chart(title="How the gap grew", data=data, layout=layout, notes=tuple(notes))
 
 
-def equity(a: RunTables, b: RunTables) -> Chart:
+def equity(a: RunTables, b: RunTables, labels: tuple[str, str] = ("A", "B")) -> Chart:
     """Of both runs, summed over their accounts."""
     data = []
-    for name, run, colour, dash in (("A", a, "--line1", "solid"), ("B", b, "--line2", "dot")):
+    looks = (("A", a, "--line1", "solid"), ("B", b, "--line2", "dot"))
+    for label, (name, run, colour, dash) in zip(labels, looks, strict=True):
         rows = run["equity"].group_by("ts_event_ns").agg(pl.col("equity").sum()).sort("ts_event_ns")
         if not rows.height:
             continue
         values = rows["equity"].fill_null(float("nan")).to_numpy()
         places = kept(values)
         times = rows["ts_event_ns"].to_numpy()
-        title = f"{name}: {run.description.run_id}"
-        data.append(line(title, times[places], values[places], colour, dash=dash))
+        data.append(line(f"{name}: {label}", times[places], values[places], colour, dash=dash))
     notes = () if data else ("Neither run has a table of its equity.",)
-    layout = {"xaxis": {"type": "date"}, "hovermode": "x unified"}
+    layout = {
+        "xaxis": {"type": "date"},
+        "yaxis": amounts(*(trace["y"] for trace in data)),
+        "hovermode": "x unified",
+    }
     return Chart(title="Equity of both", data=data, layout=layout, notes=notes)
 
 

@@ -15,6 +15,7 @@ from tapeline.backtest.report.figure import Figure
 from tapeline.backtest.report.growth import DailyReturns, Worth, daily_returns, worth_of
 from tapeline.backtest.report.performance import day_text, monthly_returns, performance
 from tapeline.backtest.report.trading import Trading, trading
+from tapeline.backtest.report.wording import counted
 from tapeline.backtest.run_tables import Description, RunTables
 
 FEW_RETURNS: Final = 30
@@ -61,7 +62,7 @@ class Analysis:
             return "no equity"
         first, last = day_text(self.daily.days[0]), day_text(self.daily.days[-1])
         return (
-            f"{first} to {last}, {len(self.daily.days):,} daily returns, "
+            f"{first} to {last}, {counted(len(self.daily.days), 'daily return')}, "
             f"{self.daily.annual_days} a year ({self.daily.calendar})"
         )
 
@@ -103,10 +104,11 @@ def _own_warnings(analysis: Analysis) -> list[str]:
     daily, trips = analysis.daily, analysis.trading.total.round_trips
     if daily is not None and len(daily.returns) < FEW_RETURNS:
         found.append(
-            f"only {len(daily.returns)} daily returns: annual figures and ratios say little"
+            f"only {counted(len(daily.returns), 'daily return')}: annual figures and ratios say "
+            "little"
         )
     if 0 < trips < FEW_TRIPS:
-        found.append(f"only {trips} round trips: rates and averages of them say little")
+        found.append(f"only {counted(trips, 'round trip')}: rates and averages say little")
     gap = analysis.figures["unexplained"].value
     start = analysis.worth.start if analysis.worth is not None else 0.0
     if gap is not None and abs(gap) > max(0.01, UNEXPLAINED_SHARE * abs(start)):

@@ -5,6 +5,7 @@ A colour is the name of a style of the page, such as --up: the page knows light 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,10 +21,10 @@ INSTRUMENTS_MAX: Final = 8
 """charts of prices; more make a page slow"""
 DWARFED: Final = 8
 """a benchmark that ranges over so many times what the run does is hidden at first"""
-AMOUNT: Final = {"tickformat": ",~f"}
-"""of an axis: whole, where a million would else be 1M and all below it 0.9999M"""
-PERCENT: Final = {"tickformat": ".4~%"}
-"""as many digits as the ticks of a small range need"""
+DIGITS: Final = 4
+"""of the range of an axis that its ticks may tell apart"""
+DIGITS_MAX: Final = 12
+"""behind the point"""
 LINES: Final = ("--line1", "--line2", "--line3", "--line4", "--line5", "--line6")
 Trace = dict[str, Any]
 
@@ -88,7 +89,7 @@ def worth_chart(worth: Worth, analysis: Analysis) -> Chart:
         title="Worth, drawdown and exposure",
         data=data,
         height=640 if has_exposure else 480,
-        layout=_stacked(has_exposure),
+        layout=_stacked(data, has_exposure),
         notes=(*notes, *thinned_note("Worth", len(worth.times_ns))),
     )
 
@@ -107,16 +108,27 @@ def _exposure_lines(worth: Worth) -> list[Trace]:
     return traces
 
 
-def _stacked(has_exposure: bool) -> dict[str, Any]:
+def _stacked(data: Sequence[Trace], has_exposure: bool) -> dict[str, Any]:
+    ranges: dict[str, list[Any]] = {}
+    for trace in data:
+        ranges.setdefault(trace.get("yaxis", ""), []).append(trace["y"])
     top, middle = ([0.5, 1.0], [0.26, 0.46]) if has_exposure else ([0.36, 1.0], [0.0, 0.3])
     layout: dict[str, Any] = {
         "xaxis": {"type": "date", "anchor": "y3" if has_exposure else "y2"},
-        "yaxis": {"domain": top, "title": {"text": "worth"}, **AMOUNT},
-        "yaxis2": {"domain": middle, "title": {"text": "drawdown"}, **PERCENT},
+        "yaxis": {"domain": top, "title": {"text": "worth"}, **amounts(*ranges.get("", ()))},
+        "yaxis2": {
+            "domain": middle,
+            "title": {"text": "drawdown"},
+            **shares(*ranges.get("y2", ())),
+        },
         "hovermode": "x unified",
     }
     if has_exposure:
-        layout["yaxis3"] = {"domain": [0.0, 0.22], "title": {"text": "exposure"}, **PERCENT}
+        layout["yaxis3"] = {
+            "domain": [0.0, 0.22],
+            "title": {"text": "exposure"},
+            **shares(*ranges.get("y3", ())),
+        }
     return layout
 
 
@@ -145,7 +157,10 @@ def price_chart(analysis: Analysis, instrument: str) -> Chart:
     return Chart(
         title=f"Trades in {instrument}",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": {"title": {"text": "price"}}},
+        layout={
+            "xaxis": {"type": "date"},
+            "yaxis": {"title": {"text": "price"}, **amounts(*(trace["y"] for trace in data))},
+        },
         notes=notes,
     )
 
@@ -190,6 +205,27 @@ def line(name: str, times_ns: Times, values: Floats, colour: str, **more: Any) -
     if more.get("fill"):
         trace |= {"fill": "tozeroy", "fillcolor": f"{colour}-soft"}
     return trace
+
+
+def amounts(*series: Sequence[float | None] | Floats) -> dict[str, Any]:
+    """Of an axis of money or prices: written out, where Plotly would say 0.9999M, with the digits
+    that the range needs."""
+    return {"tickformat": f",.{_digits(series, 1.0)}~f"}
+
+
+def shares(*series: Sequence[float | None] | Floats) -> dict[str, Any]:
+    """Of an axis of percents, with the digits that the range needs."""
+    return {"tickformat": f".{_digits(series, 100.0)}~%"}
+
+
+def _digits(series: Sequence[Sequence[float | None] | Floats], scale: float) -> int:
+    """Behind the point; what is zero there is not shown."""
+    values = np.array([value for one in series for value in one], dtype=np.float64)
+    values = values[np.isfinite(values)]
+    spread = float(np.ptp(values)) * scale if len(values) else 0.0
+    if spread <= 0.0:
+        return DIGITS
+    return min(max(DIGITS - int(np.floor(np.log10(spread))), 0), DIGITS_MAX)
 
 
 def milliseconds(times_ns: Times) -> list[int]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import Any, Final
 
 from tapeline.backtest.report.analysis import Analysis, facts_of
 from tapeline.backtest.report.catalogue import FIGURES, SECTIONS
-from tapeline.backtest.report.charts import LINES, PERCENT, Chart, line, thinned_note
+from tapeline.backtest.report.charts import LINES, Chart, line, shares, thinned_note
 from tapeline.backtest.report.document import (
     chart_places,
     document,
@@ -23,6 +25,7 @@ from tapeline.backtest.report.figure import Figure
 from tapeline.backtest.report.performance import drawdown_series
 from tapeline.backtest.report.thinning import POINTS_MAX, kept
 from tapeline.backtest.report.wording import signed
+from tapeline.backtest.run_labels import labels_of, span_of, span_text
 from tapeline.runtime.exits import USAGE, Failure
 
 RUNS_MAX: Final = 50
@@ -36,12 +39,18 @@ class TooManyRuns(Failure):
     exit_code = USAGE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Runs under names of their own, the first being what the others are held against."""
 
     names: tuple[str, ...]
+    """as they were asked for"""
     analyses: tuple[Analysis, ...]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What people call them."""
+        return labels_of([analysis.run for analysis in self.analyses])
 
     def difference(self, figure: str, at: int) -> float | None:
         """A figure of a run less that of the first; None where either has no value."""
@@ -64,7 +73,7 @@ class Comparison:
         each = [analysis.warnings for analysis in self.analyses]
         of_all = [warning for warning in each[0] if all(warning in one for one in each)]
         found += [f"all: {warning}" for warning in of_all]
-        for name, warnings in zip(self.names, each, strict=True):
+        for name, warnings in zip(self.labels, each, strict=True):
             found += [f"{name}: {warning}" for warning in warnings if warning not in of_all]
         return tuple(found)
 
@@ -119,8 +128,10 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
     """The whole comparison for scripts."""
     return {
         "runs": [
-            {"name": name, **facts_of(analysis)}
-            for name, analysis in zip(comparison.names, comparison.analyses, strict=True)
+            {"name": name, "label": label, **facts_of(analysis)}
+            for name, label, analysis in zip(
+                comparison.names, comparison.labels, comparison.analyses, strict=True
+            )
         ],
         "differences": {
             figure: [comparison.difference(figure, at) for at in range(len(comparison.names))]
@@ -137,12 +148,13 @@ def comparison_page(comparison: Comparison) -> str:
     charts = [chart for chart in charts if chart.data]
     title = f"{len(comparison.names)} runs side by side"
     periods = list(dict.fromkeys(analysis.period for analysis in comparison.analyses))
-    lines = [f"differences are from {comparison.names[0]}", *periods[:3]]
+    lines = [f"differences are from {comparison.labels[0]}", *periods[:3]]
     return document(
         title,
         [
             heading(title, lines),
             warnings_box(comparison.warnings),
+            _run_table(comparison),
             *chart_places(charts),
             _figure_table(comparison),
             _told_table(comparison),
@@ -161,11 +173,12 @@ def _growth_chart(comparison: Comparison) -> Chart:
         growth = worth.growth - 1.0
         places = kept(growth)
         notes = notes or thinned_note("Growth", len(growth))
-        data.append(line(comparison.names[at], worth.times_ns[places], growth[places], **_look(at)))
+        label = comparison.labels[at]
+        data.append(line(label, worth.times_ns[places], growth[places], **_look(at)))
     return Chart(
         title="Growth",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": PERCENT},
+        layout={"xaxis": {"type": "date"}, "yaxis": shares(*(trace["y"] for trace in data))},
         height=420,
         notes=notes,
     )
@@ -180,14 +193,28 @@ def _drawdown_chart(comparison: Comparison) -> Chart:
         drawdown = drawdown_series(worth)
         places = kept(drawdown, POINTS_MAX // 2)
         data.append(
-            line(comparison.names[at], worth.times_ns[places], drawdown[places], **_look(at))
+            line(comparison.labels[at], worth.times_ns[places], drawdown[places], **_look(at))
         )
     return Chart(
         title="Drawdown",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": PERCENT},
+        layout={"xaxis": {"type": "date"}, "yaxis": shares(*(trace["y"] for trace in data))},
         height=280,
     )
+
+
+def _run_table(comparison: Comparison) -> str:
+    """Which run is which."""
+    rows = []
+    for name, label, analysis in zip(
+        comparison.names, comparison.labels, comparison.analyses, strict=True
+    ):
+        facts = analysis.description
+        span = span_text(span_of(analysis.run))
+        cells = (label, name, facts.kind, span, Path(facts.source).name)
+        rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+    head = ("run", "run id", "kind", "from, to, UTC", "data")
+    return table(head, rows, numbers_from=len(head))
 
 
 def _look(at: int) -> dict[str, Any]:
@@ -197,7 +224,7 @@ def _look(at: int) -> dict[str, Any]:
 
 
 def _figure_table(comparison: Comparison) -> str:
-    head = ("figure", *comparison.names)
+    head = ("figure", *comparison.labels)
     rows = []
     for section, entries in SECTIONS.items():
         rows.append(f'<th colspan="{len(head)}">{escape(section)}</th>')
@@ -218,7 +245,7 @@ def _with_difference(figure: Figure, name: str, difference: float | None, at: in
 
 
 def _told_table(comparison: Comparison) -> str:
-    head = ("what the runs were told", *comparison.names)
+    head = ("what the runs were told", *comparison.labels)
     rows = []
     for name, values in comparison.told:
         differs = ' class="differs"' if len(set(values)) > 1 else ""

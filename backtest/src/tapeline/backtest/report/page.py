@@ -21,7 +21,7 @@ from tapeline.backtest.report.document import (
 )
 from tapeline.backtest.report.performance import day_text
 from tapeline.backtest.report.trading import Part
-from tapeline.backtest.report.wording import days, money
+from tapeline.backtest.report.wording import counted, days, money
 
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 TRIPS_SHOWN: Final = 5
@@ -59,7 +59,8 @@ def _about(analysis: Analysis) -> list[str]:
     return [
         f"{facts.kind} {facts.run_id} – {facts.source}" if facts.source else facts.run_id,
         f"{analysis.period} – starting cash {start}{currency}",
-        f"{len(analysis.run['fills']):,} fills, {analysis.trading.total.round_trips:,} round trips"
+        f"{counted(len(analysis.run['fills']), 'fill')}, "
+        f"{counted(analysis.trading.total.round_trips, 'round trip')}"
         + (f" – benchmark: {analysis.benchmark.name}" if analysis.benchmark is not None else ""),
     ]
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from tapeline.backtest.report.figure import Figure, Unit, known, ratio, undefined
 from tapeline.backtest.report.growth import DAY_NS, DailyReturns, Floats, Times, Worth
+from tapeline.backtest.report.wording import counted
 
 CUTOFF: Final = 0.05
 ANNUAL_RETURNS_MIN: Final = 20
@@ -86,7 +87,7 @@ def _returns(daily: DailyReturns) -> dict[str, Figure]:
 
 def too_short(returns: Floats) -> str:
     """Why a run is not turned into a year."""
-    return f"{len(returns)} daily returns, of {ANNUAL_RETURNS_MIN} that make a year's figure"
+    return f"{counted(len(returns), 'daily return')}, of {ANNUAL_RETURNS_MIN} for a year's figure"
 
 
 def _risk_adjusted(daily: DailyReturns) -> dict[str, Figure]:

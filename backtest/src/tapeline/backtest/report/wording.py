@@ -53,6 +53,11 @@ def plain(value: float) -> str:
     return "0.00" if abs(value) < 1e-6 else f"{value:.2g}"
 
 
+def counted(count: int, one: str) -> str:
+    """1 fill, 2 fills."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
 def days(value: float) -> str:
     """12.3 days, 5.0 hours, 12 minutes, 3 seconds."""
     if value >= 1:

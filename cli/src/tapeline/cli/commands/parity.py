@@ -66,12 +66,21 @@ def parity(
 def show(facts: dict[str, Any], out: Console) -> None:
     """The table."""
     from tapeline.backtest.parity.facts import MEANINGS, changed
+    from tapeline.backtest.run_labels import span_text
 
     orders = facts["orders"]
     matched = orders["EXACT"] + orders["NEAR"] + orders["OPPOSITE"]
+    for letter in "ab":
+        run = facts[letter]
+        out.print(
+            f"{letter.upper()} {run['label']}: profit {run['profit']:+,.2f} "
+            f"({run['kind']} {run['run_id']}, {span_text(run['covers_ns'])} UTC)",
+            markup=False,
+            soft_wrap=True,
+        )
+    for text in facts["warnings"]:
+        out.print(f"! {text}", style="yellow", markup=False)
     out.print(
-        f"A {facts['a']['run_id']} ({facts['a']['kind']}): profit {facts['a']['profit']:+,.2f}\n"
-        f"B {facts['b']['run_id']} ({facts['b']['kind']}): profit {facts['b']['profit']:+,.2f}\n"
         f"{matched:,} orders in both, {orders['ONLY_A']:,} only in A, "
         f"{orders['ONLY_B']:,} only in B"
     )
@@ -83,6 +92,4 @@ def show(facts: dict[str, Any], out: Console) -> None:
         table.add_row(name, f"{value:+,.2f}", f"[dim]{MEANINGS[name]}[/dim]")
     table.add_row("[bold]gap[/bold]", f"[bold]{facts['gap']:+,.2f}[/bold]", facts["currency"])
     out.print(table)
-    for text in facts["warnings"]:
-        out.print(f"[yellow]{text}[/yellow]")
     out.print(f"page: {facts['page']}")

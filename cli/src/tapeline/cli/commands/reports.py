@@ -101,13 +101,14 @@ def show_several(compared: Comparison) -> None:
     out = console()
     for warning in compared.warnings:
         out.print(f"! {warning}", style="yellow", markup=False)
-    table = Table("figure", *compared.names, box=None, pad_edge=False)
+    table = Table("figure", *compared.labels, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
+    table.add_row("run id", *compared.names, style="dim")
     for name, entry in FIGURES.items():
         table.add_row(entry.title, *(shown(one.figures[name]) for one in compared.analyses))
     out.print(table)
-    differing = Table("differs", *compared.names, box=None, pad_edge=False)
+    differing = Table("differs", *compared.labels, box=None, pad_edge=False)
     for name, values in compared.told:
         if len(set(values)) > 1:
             differing.add_row(name, *values)
