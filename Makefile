@@ -10,7 +10,7 @@ CORE_TESTS := libs/accounting services/risk services/execution services/audit/te
 	$(wildcard services/agents/tests/test_*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format bench chaos coverage mutation contracts lock
+.PHONY: help setup demo up down test check format bench chaos explore coverage mutation contracts lock
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t h; do printf '  make %-10s %s\n' "$$t" "$$h"; done
@@ -56,6 +56,9 @@ bench: setup ## Benchmarks, each beside its bare limit
 
 chaos: setup ## The long form of the fault tests; prints its seeds
 	@TAPELINE_TEST_CHAOS_TRIALS=$${TAPELINE_TEST_CHAOS_TRIALS:-2500} $(BIN)/pytest -m chaos -s
+
+explore: setup ## The property tests with examples drawn anew
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --hypothesis-profile exploring -m "not slow and not kafka and not postgres"
 
 coverage: setup ## Branch coverage of the cores; all of it is wanted
 	@$(BIN)/coverage erase

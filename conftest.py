@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tapeline.cli.stack.testing import kafka_bootstrap, postgres_url
@@ -15,6 +16,21 @@ __all__ = ["kafka_bootstrap", "postgres_url"]
 FIGURES = "figures"
 WHOLE = ("tests/chaos/", "tests/deployment/", "tests/e2e/", "tests/replay/", "tests/venues/")
 """folders whose tests start whole systems"""
+
+# What says how quick a machine is, or how lucky a draw, is no reason to be red; a loaded machine is
+# slow. `repeatable` draws the same examples each time, `exploring` new ones (make explore).
+settings.register_profile(
+    "exploring",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+    ],
+)
+settings.register_profile("repeatable", settings.get_profile("exploring"), derandomize=True)
+settings.load_profile("repeatable")
 
 
 class Apart(LoadScopeScheduling):  # type: ignore[misc]

@@ -187,8 +187,8 @@ def run_tests(tests: Sequence[str], plugins: list[object]) -> int:
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )
-    settings.load_profile("mutation")
-    plain = ["-x", "-qq", "-p", "no:cacheprovider", "-o", "timeout=0", "-m", UNITS]
+    plain = ["--hypothesis-profile=mutation", "-x", "-qq", "-p", "no:cacheprovider"]
+    plain += ["-o", "timeout=0", "-m", UNITS]
     # pytest would rewrite the asserts of plugins that are loaded already.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*plain, *quiet, *tests], plugins=plugins))

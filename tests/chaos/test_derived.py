@@ -29,12 +29,12 @@ UPSTREAM = (topics.TICKS, topics.BARS, topics.MARKS, topics.SIGNALS, topics.DECI
 DOWNSTREAM = (topics.APPROVED_ORDERS, topics.RISK_EVENTS, topics.ORDER_UPDATES, topics.FILLS)
 SILENCE_GOAL_S = 15.0
 """what a machine that is not busy with anything else should stay below; the figure is printed"""
-SILENCE_MAX_S = 60.0
+SILENCE_MAX_S = 300.0
 """whatever else the machine does: a partition that nobody serves is silent until the run's end"""
 Tell = Callable[[str], None]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_killed_agents_and_market_data_lose_nothing_and_stall_nobody(
     loaded: Finished, ground: Ground, tell: Tell
 ) -> None:

@@ -203,7 +203,7 @@ def test_a_run_endures_that_broker_and_database_are_away(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_a_session_brings_its_own_servers_back(
     tmp_path: Path, pytestconfig: pytest.Config, tell: Tell
 ) -> None:
@@ -216,7 +216,7 @@ def test_a_session_brings_its_own_servers_back(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["broker-killed", "broker-silent"])
 def test_a_run_endures_a_minute_without_the_broker(
     servers: Servers, tmp_path: Path, tell: Tell, name: str
@@ -228,7 +228,7 @@ def test_a_run_endures_a_minute_without_the_broker(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["database-killed", "database-silent"])
 def test_a_run_endures_a_minute_without_the_database(
     servers: Servers, tmp_path: Path, tell: Tell, name: str
@@ -242,7 +242,7 @@ def test_a_run_endures_a_minute_without_the_database(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("servers", ["kafka"], indirect=True)
 def test_a_run_endures_that_the_brokers_disk_is_full(
     servers: Servers, tmp_path: Path, tell: Tell
@@ -255,7 +255,7 @@ def test_a_run_endures_that_the_brokers_disk_is_full(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("servers", ["postgres"], indirect=True)
 def test_a_run_endures_that_the_databases_disk_is_full(
     servers: Servers, tmp_path: Path, tell: Tell

@@ -36,7 +36,7 @@ NAME = f"compose_test_{os.getpid()}"
 WAIT_S = 150.0
 NOT_WARM = {"triggers"}
 """They need bars of five minutes before they are ready."""
-pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(3600)]
 
 
 @dataclass

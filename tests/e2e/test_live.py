@@ -130,7 +130,7 @@ def until(session: Session, condition: Callable[[], bool]) -> None:
     session.watch(holds, pause_s=0.5)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1800)
 def test_a_live_run_fills_an_order_at_the_exchanges_price_and_replays(
     ground: Ground, tmp_path: Path
 ) -> None:
@@ -204,7 +204,7 @@ class Turner(JsonState[Seen]):
 """
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1800)
 def test_a_strategy_file_follows_an_exchange_and_replays(ground: Ground, tmp_path: Path) -> None:
     mine = tmp_path / f"turner_{ground.token}.py"
     mine.write_text(STRATEGY)

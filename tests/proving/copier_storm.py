@@ -31,7 +31,7 @@ from tapeline.runtime.failpoints import ENVIRONMENT
 from tapeline.runtime.kafka import confluent_config
 from tapeline.runtime.settings import ServiceSettings
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 QUIET_S = 15.0
 BURST = 10
 BURST_PAUSE_S = 0.01

@@ -20,7 +20,7 @@ from tapeline.cli.stack.server import Server
 from tapeline.runtime import clock
 
 CHUNK = 1024 * 1024
-FULL_S = 30.0
+FULL_S = 120.0
 
 
 class Fault(Protocol):

@@ -126,7 +126,7 @@ class KafkaProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._is_up.wait(10.0)
+        assert self._is_up.wait(120.0)
         return self
 
     def __exit__(

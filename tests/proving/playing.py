@@ -37,9 +37,9 @@ LOAD_OPTIONS = {
     "disorder_share": "0.002",
 }
 START, END = "2014-01-01", "2014-06-19"
-LIMIT_S = 240.0
+LIMIT_S = 900.0
 """for a whole run on a busy machine; a quiet one needs a tenth"""
-LOAD_LIMIT_S = 600.0
+LOAD_LIMIT_S = 1800.0
 MakeSession = Callable[..., Session]
 Meanwhile = Callable[[Session, "Progress"], bool]
 """Called again and again while the run plays; True: it has nothing more to do."""

@@ -31,10 +31,10 @@ WRITERS = 12
 PARTITIONS = 16
 PARTS = 8
 """records of a transaction, each in another partition"""
-FENCE_S = 15.0
+FENCE_S = 60.0
 """in which a successor must have its transactional id, and all transactions must have ended"""
-COMMIT_S = 15.0
-READ_S = 60.0
+COMMIT_S = 60.0
+READ_S = 240.0
 TRANSACTION_MS_MAX = 10_000
 SKIPPED = "these partitions are likely deleted already"
 """what the coordinator says of partitions that it leaves without a marker; ours never are"""

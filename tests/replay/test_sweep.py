@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_what_was_noted_and_no_process(tmp_path: Path) -> None:
     while process.poll() is None and not list(books.glob("*/trials.jsonl")):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
     (book,) = books.glob("*/trials.jsonl")
     assert all(json.loads(line) for line in book.read_text().splitlines())

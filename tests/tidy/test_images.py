@@ -115,7 +115,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("service", IMAGES)
 def test_a_service_runs_with_its_own_lock_alone(service: str, place: Path) -> None:
     build, target = place / "build", place / "opt"

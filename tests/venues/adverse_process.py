@@ -52,7 +52,7 @@ class AdverseVenue:
         return self._read(f"/test/posted?since_ns={since_ns}")
 
     def _read(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self.address + path, timeout=20) as answer:
+        with urllib.request.urlopen(self.address + path, timeout=120) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
@@ -62,7 +62,7 @@ class AdverseVenue:
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             answer.read()
 
 
@@ -89,7 +89,7 @@ def adverse_venue(folder: Path, seed: int) -> Iterator[AdverseVenue]:
             stderr=output,
         )
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not port_file.exists():
                 assert process.poll() is None, (folder / "adverse.out").read_text()
                 assert time.monotonic() < deadline, "the venue does not start"

@@ -80,7 +80,7 @@ FOLLOWED = (
     topics.INCIDENTS,
 )
 BEAT_S = 0.3
-READY_S = 60.0
+READY_S = 240.0
 Figures = dict[str, Decimal]
 _numbers = count(1)
 
@@ -212,7 +212,7 @@ class Desk:
                 ("run_id", self.run_id.encode()),
             ],
         )
-        self.producer.flush(10)
+        self.producer.flush(60)
 
     def trade(self, price: str) -> None:
         """A tick of the run's own feed."""
@@ -390,7 +390,7 @@ class Desk:
             topic = self.settings.topic_prefix + topics.APPROVED_ORDERS
             producer.produce(topic, encode(record), b"", 0)
             producer.poll(0)
-        producer.flush(5)
+        producer.flush(60)
 
     def _follow(self) -> None:
         consumer = Consumer(
@@ -431,7 +431,7 @@ class Desk:
         """The terminal update of each approval."""
         return {one.approval_id: one for one in self.updates() if one.is_terminal}
 
-    def until(self, is_so: Callable[[], Any], limit_s: float = 60.0) -> Any:
+    def until(self, is_so: Callable[[], Any], limit_s: float = 240.0) -> Any:
         """Waits for something; what a test waits for is the test's, not the machine's, speed."""
         deadline = time.monotonic() + limit_s
         while not (value := is_so()):
@@ -443,7 +443,7 @@ class Desk:
 
     # ---- books
 
-    def settled(self, limit_s: float = 60.0) -> None:
+    def settled(self, limit_s: float = 240.0) -> None:
         """Waits until our books are the venue's; says both where they do not become so."""
         deadline = time.monotonic() + limit_s
         while self.folded() != self.at_venue():

@@ -47,8 +47,8 @@ WAITING_MAX = 24
 QUIET_S = 0.25
 FLOWING = 4
 """orders that leave before the next halt"""
-WAIT_S = 60.0
-LIMIT_S = 10.0
+WAIT_S = 240.0
+LIMIT_S = 60.0
 """generous: what is promised is printed, not asserted"""
 HALTED, REDUCING = "EXECUTION_TRADING_HALTED", "EXECUTION_TRADING_REDUCING"
 

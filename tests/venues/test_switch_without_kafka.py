@@ -18,7 +18,7 @@ from tapeline.contracts.orders import Side
 from tapeline.contracts.system import Incident
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.chaos]
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 UNTOUCHED = Plan(seed=1, every=1, left={})
 
 

@@ -33,7 +33,7 @@ def until_ended(run: Desk, count: int) -> None:
             run.venue.market(SYNA_X=price)
         return len(run.ended()) >= count
 
-    run.until(is_done, limit_s=180.0)
+    run.until(is_done, limit_s=900.0)
 
 
 def finished(run: Desk) -> Verdict:

@@ -41,7 +41,7 @@ def gone() -> Callable[..., bool]:
     A zombie has ended: it only waits for a parent that may be slow to ask.
     """
 
-    def wait(*pids: int, within_s: float = 10.0) -> bool:
+    def wait(*pids: int, within_s: float = 60.0) -> bool:
         deadline = time.monotonic() + within_s
         while alive := [pid for pid in pids if _is_alive(pid)]:
             if time.monotonic() > deadline:

@@ -16,7 +16,7 @@ STUBBORN = (
     "import signal, time\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     "print('ready', flush=True)\n"
-    "time.sleep(60)"
+    "time.sleep(600)"
 )
 
 
@@ -36,7 +36,7 @@ def test_a_child_that_ignores_sigterm_is_killed_when_the_bound_is_over(spawn: Sp
 
 def test_stopping_and_killing_what_has_ended_has_no_effect(spawn: Spawn) -> None:
     child = spawn("raise SystemExit(4)")
-    assert child.wait(10) == 4
+    assert child.wait(120) == 4
     child.terminate()
     child.kill()
     assert child.stop() == 4
@@ -44,8 +44,8 @@ def test_stopping_and_killing_what_has_ended_has_no_effect(spawn: Spawn) -> None
 
 def test_output_is_appended_to_the_log(spawn: Spawn) -> None:
     child = spawn("import sys; print('one'); print('two', file=sys.stderr)")
-    assert child.wait(10) == 0
-    Child(child.command).wait(10)
+    assert child.wait(120) == 0
+    Child(child.command).wait(120)
     assert logs.tail(child.command.log).count("one") == 2
     assert logs.tail(child.command.log).count("two") == 2
 
@@ -54,15 +54,15 @@ def test_a_log_over_the_bound_is_set_aside_before_a_start(
     spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = spawn("print('first')")
-    child.wait(10)
+    child.wait(120)
     monkeypatch.setattr(logs, "BYTES_MAX", 3)
-    Child(child.command).wait(10)
+    Child(child.command).wait(120)
     assert child.command.log.read_text() == "first\n"
     assert child.command.log.with_name("child-0.log.1").read_text() == "first\n"
 
 
 def test_a_detached_child_is_its_own_group_and_has_no_guard(spawn: Spawn) -> None:
-    child = spawn("import time; time.sleep(60)", detached=True)
+    child = spawn("import time; time.sleep(600)", detached=True)
     assert psutil.Process(child.pid).cmdline()[1:2] == ["-c"]
     child.kill()
     assert child.poll() == -signal.SIGKILL
@@ -77,4 +77,4 @@ def test_a_command_run_to_its_end_explains_its_failure(tmp_path: Path) -> None:
 
 def test_a_command_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with pytest.raises(ServerFailed, match="too long"):
-        run(Command(name="it", argv=["sleep", "60"], log=tmp_path / "log"), 0.2)
+        run(Command(name="it", argv=["sleep", "600"], log=tmp_path / "log"), 0.2)

@@ -31,7 +31,7 @@ def send(kafka: EmbeddedKafka, value: bytes) -> None:
     reported: list[object] = []
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all"})
     producer.produce(TOPIC, value, on_delivery=lambda error, _: reported.append(error))
-    assert producer.flush(20) == 0
+    assert producer.flush(120) == 0
     assert reported == [None]
 
 
@@ -39,7 +39,7 @@ def read(kafka: EmbeddedKafka, count: int) -> list[bytes | None]:
     settings = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "reader"}
     consumer = Consumer(settings)
     consumer.assign([TopicPartition(TOPIC, 0, 0)])
-    messages = consumer.consume(count, timeout=20)
+    messages = consumer.consume(count, timeout=120)
     consumer.close()
     return [message.value() for message in messages]
 
@@ -64,7 +64,7 @@ def test_records_and_port_survive_a_stop_a_kill_by_us_and_a_kill_by_others(
     assert kafka.bootstrap_servers == address
     assert read(kafka, 2) == [b"before the stop", b"before the kill"]
     kafka.stop()
-    assert gone(kafka.pid, within_s=0)
+    assert gone(kafka.pid)
 
 
 def test_a_busy_port_is_refused_before_anything_starts(tmp_path: Path, jars_dir: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_broker_that_cannot_start_is_explained_by_its_log_and_leaves_no_proces
     with pytest.raises(ServerFailed, match="while starting") as raised:
         kafka.start()
     assert "node id matches" in raised.value.log_tail
-    assert gone(kafka.pid, within_s=0)
+    assert gone(kafka.pid)
 
 
 def test_a_heap_too_small_to_run_is_explained(tmp_path: Path, jars_dir: Path) -> None:

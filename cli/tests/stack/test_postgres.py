@@ -78,7 +78,7 @@ def test_rows_and_port_survive_a_stop_a_kill_by_us_and_a_kill_by_others(
     insert(postgres, 2)
     workers = [child.pid for child in psutil.Process(postgres.pid).children()]
     postgres.kill()
-    assert gone(postgres.pid, *workers, within_s=0)
+    assert gone(postgres.pid, *workers)
 
     postgres.start()
     insert(postgres, 3)
@@ -121,7 +121,7 @@ def test_as_a_plain_user_the_server_runs_as_that_user(tmp_path: Path) -> None:
     )
     argv = [sys.executable, "-c", script, str(home / "data")]
     child = Child(Command(name="plain", argv=argv, log=tmp_path / "log", run_as=nobody))
-    assert child.wait(30) == 0, (tmp_path / "log").read_text()
+    assert child.wait(120) == 0, (tmp_path / "log").read_text()
     assert (tmp_path / "log").read_text() == "65534 65534\n"
 
 

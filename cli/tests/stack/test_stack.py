@@ -64,9 +64,9 @@ def test_two_stacks_run_beside_each_other_and_end_when_killed_or_terminated(
             LocalStack(roots / "a", environment={}).start()
         killed.kill()
         ended.terminate()
-        killed.wait(10)
-        ended.wait(30)
-    assert gone(*pids[0], *pids[1], within_s=10)
+        killed.wait(120)
+        ended.wait(120)
+    assert gone(*pids[0], *pids[1])
     assert running_endpoints(roots / "a") is None
 
 
@@ -95,7 +95,7 @@ def test_a_stack_in_the_background_lives_on_until_it_is_ended_also_on_data_of_a_
     finally:
         outcomes = end_stack(root)
     assert outcomes == [("postgres", "stopped"), ("kafka", "stopped")]
-    assert gone(*pids, within_s=1)
+    assert gone(*pids)
     assert running_endpoints(root) is None
 
 
@@ -111,6 +111,6 @@ def test_when_one_server_cannot_start_the_other_is_ended(
         with pytest.raises(PortBusy, match="PostgreSQL"):
             stack.start()
     assert stack.kafka is not None
-    assert gone(stack.kafka.pid, within_s=1)
+    assert gone(stack.kafka.pid)
     assert StateFile(root).running() == []
     assert running_endpoints(root) is None

@@ -21,7 +21,7 @@ from tapeline.cli.stack.state import (
 )
 
 Spawn = Callable[..., Child]
-SLEEP = "import time; time.sleep(60)"
+SLEEP = "import time; time.sleep(600)"
 ENDPOINTS = Endpoints(bootstrap_servers="127.0.0.1:1", database_url="postgresql://x")
 
 
@@ -60,10 +60,10 @@ def test_a_held_folder_is_refused_to_another_process_and_names_the_holder(tmp_pa
         "FolderLock(pathlib.Path(sys.argv[1])).acquire()"
     )
     argv = [sys.executable, "-c", script, str(tmp_path)]
-    refused = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    refused = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert f"(pid {os.getpid()})" in refused.stderr, refused.stderr
     lock.release()
-    assert subprocess.run(argv, timeout=20, check=False).returncode == 0
+    assert subprocess.run(argv, timeout=120, check=False).returncode == 0
 
 
 def test_a_foreground_stack_is_not_ended_from_elsewhere_but_its_endpoints_are_known(
@@ -96,7 +96,7 @@ def test_a_background_process_that_ignores_sigterm_is_killed(spawn: Spawn, tmp_p
         "import signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60)",
+        "time.sleep(600)",
         detached=True,
     )
     while "ready" not in child.command.log.read_text():

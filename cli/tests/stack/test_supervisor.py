@@ -14,7 +14,7 @@ from tapeline.cli.stack.state import StateFile, end_stack
 from tapeline.cli.stack.supervisor import Exit, Supervisor
 
 Gone = Callable[..., bool]
-SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 SAYS_WHEN_IT_ENDS = [
     sys.executable,
     "-c",
@@ -24,13 +24,13 @@ SAYS_WHEN_IT_ENDS = [
     "    sys.exit(0)\n"
     "signal.signal(signal.SIGTERM, end)\n"
     "print('ready', flush=True)\n"
-    "time.sleep(60)",
+    "time.sleep(600)",
 ]
 
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    supervisor = Supervisor(tmp_path / "logs", stop_seconds_max=5)
+    supervisor = Supervisor(tmp_path / "logs", stop_seconds_max=60)
     yield supervisor
     supervisor.kill()
 
@@ -103,7 +103,7 @@ for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
 from tapeline.cli.stack.supervisor import Supervisor, ended_by_signals
 with ended_by_signals(), Supervisor(pathlib.Path(sys.argv[1])) as supervisor:
     for name in ("one", "two"):
-        supervisor.start(name, ["sleep", "60"])
+        supervisor.start(name, ["sleep", "600"])
     print(*(child.pid for child in supervisor.children), flush=True)
     supervisor.watch(lambda _: False)
 """
@@ -125,10 +125,10 @@ def test_no_process_stays_behind_whatever_signal_ends_the_command(
             assert len(pids) == 2
             guards = [psutil.Process(pid).ppid() for pid in pids]
             command.send_signal(number)
-            command.wait(10)
+            command.wait(120)
         finally:
             command.kill()
-    assert gone(*pids, *guards, within_s=5)
+    assert gone(*pids, *guards)
 
 
 def test_detached_children_live_on_and_end_by_their_recorded_marks(
@@ -160,4 +160,4 @@ def test_detached_children_end_when_the_start_of_the_stack_fails(
 
     with pytest.raises(ServerFailed):
         start_stack()
-    assert gone(*pids, within_s=1)
+    assert gone(*pids)

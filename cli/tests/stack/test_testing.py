@@ -20,7 +20,7 @@ def test_a_record_sent_to_the_shared_kafka_is_acknowledged(kafka_bootstrap: str)
     offsets: list[int | None] = []
     producer = Producer({"bootstrap.servers": kafka_bootstrap})
     producer.produce("stack-fixture", b"x", on_delivery=lambda _, msg: offsets.append(msg.offset()))
-    assert producer.flush(10) == 0
+    assert producer.flush(120) == 0
     assert offsets == [0]
 
 

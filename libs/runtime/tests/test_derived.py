@@ -83,7 +83,7 @@ def read(settings: ServiceSettings, topic: str, count: int) -> list[tuple[dict[s
     consumer.assign([TopicPartition(settings.topic_prefix + topic, 0, 0)])
     found: list[tuple[dict[str, bytes], Any]] = []
     decoder = Decoder((*topics.TOPICS[topic].records, "tapeline.agents.Feature"))
-    for _ in range(600):
+    for _ in range(2400):
         for message in consumer.consume(1000, 0.1):
             assert message.error() is None
             found.append((dict(message.headers() or []), decoder.decode(message.value())))
@@ -111,7 +111,7 @@ async def running(stage: Any, settings: ServiceSettings) -> AsyncIterator[Shell]
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while not holds():  # noqa: ASYNC110 - what is awaited belongs to the code under test
             await asyncio.sleep(0.01)
 
@@ -344,7 +344,7 @@ async def test_records_deleted_before_they_were_read_stop_the_stage(
     for future in client.delete_records([place]).values():
         future.result()
     with pytest.raises(PositionLost, match="features"):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await run_stage(WindowStage(), make_shell(run_settings, "test"))
 
 
@@ -385,7 +385,7 @@ async def test_of_two_processes_under_one_instance_id_the_older_ends(
     await ready(shell)
     async with running(WindowStage(), named):
         with pytest.raises(exits.Fenced, match="put out"):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 await older
 
 
@@ -404,7 +404,7 @@ def start(settings: ServiceSettings, script: str = "window_stage.py", **more: st
 def test_a_step_that_hangs_the_loop_ends_the_process(run_settings: ServiceSettings) -> None:
     asyncio.run(feed(run_settings, number(0)))
     process = start(run_settings, "hanging_stage.py", TAPELINE_WATCHDOG_S="2")
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     assert process.returncode == exits.WATCHDOG
     assert "no_progress" in told
 
@@ -412,7 +412,7 @@ def test_a_step_that_hangs_the_loop_ends_the_process(run_settings: ServiceSettin
 def test_a_broker_that_is_away_at_the_start_is_one_message(run_settings: ServiceSettings) -> None:
     away = run_settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
     process = start(away, TAPELINE_KAFKA_WAIT_S="0")
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     assert process.returncode == exits.UNAVAILABLE
     assert "127.0.0.1:1" in told
     assert "Traceback" not in told
@@ -424,7 +424,7 @@ def test_a_failure_inside_the_loop_is_one_message_and_its_code(
     elsewhere = run_settings.model_copy(update={"topic_prefix": run_settings.topic_prefix})
     delete_topics(elsewhere)
     process = start(elsewhere)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     assert process.returncode == exits.UNAVAILABLE
     assert "schemas" in told
     assert "Traceback" not in told

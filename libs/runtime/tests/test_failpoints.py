@@ -49,11 +49,11 @@ def test_nothing_is_done_behind_a_stop_until_the_process_goes_on(turn: int, tmp_
             assert process.poll() is None
         assert not mark.exists()
         process.send_signal(signal.SIGCONT)
-        assert process.wait(30) == 0
+        assert process.wait(240) == 0
         assert mark.exists()
 
 
 def test_nothing_is_done_behind_a_kill(tmp_path: Path) -> None:
     with started("kill", tmp_path / "mark") as process:
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(240) == -signal.SIGKILL
     assert not (tmp_path / "mark").exists()

@@ -37,7 +37,7 @@ def write(settings: KafkaSettings, *values: bytes) -> None:
     producer = Producer(confluent_config(settings))
     for value in values:
         producer.produce(settings.topic_prefix + topics.SCHEMAS, value, key=b"k", partition=0)
-    assert producer.flush(20) == 0
+    assert producer.flush(120) == 0
 
 
 def newer(**more: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tapeline.runtime.trip_watch import Overtaken, ShardTrips, TripWatch
 from tapeline.runtime.trips import Latch, halt_files, signal_trip, trip_of_file, write_halt_file
 
 NOW = 2_000_000_000_000_000_000
-LIMIT_S = 10.0
+LIMIT_S = 120.0
 
 
 class HandClock:
@@ -282,12 +282,11 @@ trip_signal.block()
 print("blocked", flush=True)
 time.sleep(0.5)  # everything else is still being imported
 from tapeline.runtime.trip_watch import TripWatch
+from tapeline.runtime.trips import Latch
 watch = TripWatch(Path(sys.argv[1]), "risk-0", ["risk/0"])
 watch.start()
-while not watch.open_trips():
+while not (watch.open_trips() and Latch(Path(sys.argv[1]), "risk-0").load()):
     time.sleep(0.01)
-time.sleep(0.3)
-print(watch.open_trips()[0].origin, flush=True)
 """
 
 
@@ -297,10 +296,11 @@ def test_a_signal_that_comes_too_early_is_not_lost(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "blocked\n"
         process.send_signal(signal.SIGUSR1)
-        assert process.stdout.read().endswith(f"signal {int(signal.SIGUSR1)}\n")
+        process.stdout.read()
         assert process.wait(LIMIT_S) == 0
     (item,) = json.loads((tmp_path / "latched-risk-0.json").read_text())
-    assert LocalTrip.from_avro(item).scope is ScopeKind.ALL
+    trip = LocalTrip.from_avro(item)
+    assert (trip.origin, trip.scope) == (f"signal {int(signal.SIGUSR1)}", ScopeKind.ALL)
 
 
 ASLEEP = """

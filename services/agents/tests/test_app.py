@@ -50,7 +50,7 @@ PARTITIONS = 2
 SLICES = 120
 KILL_BEHIND = (25, 50, 75, 100)
 """slices that have been fed when a process is killed"""
-WAIT_S = 60.0
+WAIT_S = 240.0
 TRIGGERS = (
     trigger_config("sma", "sma_cross", {"fast": "2", "slow": "5"}),
     trigger_config("rsi", "rsi_reversal", {"period": "3"}),
@@ -81,7 +81,7 @@ class Bench:
                 partition=partition,
                 headers=headers,
             )
-        assert self.producer.flush(20) == 0
+        assert self.producer.flush(120) == 0
 
     def read_until(self, topic: str, partition: int, is_over: Callable[[Any], bool]) -> list[Any]:
         """All records of a partition up to the first that says so."""
@@ -153,7 +153,7 @@ class Processes:
     def stop(self) -> list[int]:
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
-        codes = [process.wait(timeout=40) for process in self.running.values()]
+        codes = [process.wait(timeout=240) for process in self.running.values()]
         self.running.clear()
         return codes
 
@@ -279,7 +279,7 @@ def test_a_configuration_that_cannot_work_ends_the_process_with_its_reason(
 ) -> None:
     bench.put(topics.CONFIG, 0, records)
     processes.start(*arguments)
-    code = processes.running.pop(tuple(arguments)).wait(timeout=60)
+    code = processes.running.pop(tuple(arguments)).wait(timeout=240)
     printed = (processes.folder / f"{arguments[-1]}.log").read_text()
     assert code == 64
     assert named in printed
@@ -303,7 +303,7 @@ async def test_the_configuration_is_read_whole_and_then_followed(bench: Bench) -
 
 async def test_a_configuration_that_cannot_be_read_is_named(bench: Bench) -> None:
     bench.producer.produce(bench.settings.topic_prefix + topics.CONFIG, b"{}", key=b"x")
-    bench.producer.flush(20)
+    bench.producer.flush(120)
     with pytest.raises(ConfigUnreadable, match="The record 0 of"):
         async with ConfigWatch(bench.settings, no_schema):
             pass

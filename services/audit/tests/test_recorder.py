@@ -40,7 +40,7 @@ from tapeline.runtime.codec import encode
 from tapeline.runtime.topology import Topology, create_topics
 
 pytestmark = [pytest.mark.postgres, pytest.mark.kafka]
-WAIT_S = 120.0
+WAIT_S = 300.0
 SMALL = Topology(instrument=2, account=2, universe=1, service=4)
 _runs = count()
 
@@ -129,7 +129,7 @@ def run(kafka_bootstrap: str, database: Database, tmp_path: Path) -> Iterator[Ru
     create_topics(settings, SMALL)
     producer = Producer({"bootstrap.servers": kafka_bootstrap, "linger.ms": 5})
     yield Run(settings, producer)
-    producer.flush(5)
+    producer.flush(60)
 
 
 def test_every_record_of_every_topic_is_chained(run: Run) -> None:
@@ -276,7 +276,7 @@ def test_a_database_that_goes_away_loses_nothing(
 def ready(port: str) -> int:
     """Status of the readiness probe."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
             return int(answer.status)
     except HTTPError as error:
         with error:

@@ -33,7 +33,7 @@ SEED = int(os.environ.get("TAPELINE_TEST_TRIPS_SEED", "0")) or random.SystemRand
 SENDERS = 2
 PAUSE_S = 0.001
 QUIET_S = 0.15
-LIMIT_S = 5.0
+LIMIT_S = 120.0
 """generous: what is promised is printed, not asserted"""
 WAYS = ("empty file", "file", "signal")
 FAULTS = ("", "disk full", "bug in the latch", "bug in the reading", "folder away", "shutdown")

@@ -65,7 +65,7 @@ def endpoint() -> Iterator[Endpoint]:
         )
     finally:
         process.send_signal(signals.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=120)
         process.stdout.close()
 
 

@@ -28,7 +28,7 @@ from tapeline.market_data.feeds.interface import (
 from tapeline.market_data.feeds.message_watch import MessageWatch
 from tapeline.market_data.quality import Gate, Limits, Refusal
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 INSTRUMENT = "XRPETH.BINANCE"
 
 
