@@ -55,7 +55,7 @@ bench: setup ## Benchmarks, each beside its bare limit
 	@$(BIN)/python -m bench
 
 chaos: setup ## The long form of the fault tests; prints its seeds
-	@TAPELINE_TEST_CHAOS_TRIALS=$${TAPELINE_TEST_CHAOS_TRIALS:-2500} $(BIN)/pytest -m chaos -s
+	@TAPELINE_TEST_CHAOS_TRIALS=$${TAPELINE_TEST_CHAOS_TRIALS:-2500} $(BIN)/pytest -m chaos -s --hypothesis-profile exploring
 
 explore: setup ## The property tests with examples drawn anew
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --hypothesis-profile exploring -m "not slow and not kafka and not postgres"
