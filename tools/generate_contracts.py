@@ -214,7 +214,7 @@ class Module:
     def record(self, full: str, schema: Schema) -> str:
         """Source of one record."""
         name, fields = schema["name"], schema["fields"]
-        lines = ["@quick", "@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}:"]
+        lines = ["@acyclic", "@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}:"]
         lines += [f'    """{schema["doc"]}"""', "", f'    AVRO: ClassVar[str] = "{full}"', ""]
         for field in fields:
             annotation = self.annotation(field["type"])
@@ -326,7 +326,7 @@ class Module:
         if checks:
             head.append(f"from tapeline.contracts.finite import {', '.join(checks)}")
         if "@dataclass" in text:
-            names_used = "quick, replace" if "replace(self" in text else "quick"
+            names_used = "acyclic, replace" if "replace(self" in text else "acyclic"
             head.append(f"from tapeline.contracts.frozen import {names_used}")
         assert short not in self.imports
         return "\n".join(head) + "\n\n" + text

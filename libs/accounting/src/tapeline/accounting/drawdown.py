@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Final
 
 from tapeline.accounting.numbers import exact
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 
 DAY_NS: Final = 86_400_000_000_000
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EquityCurve:
     """The few points of an account's NAV that limits are measured from."""

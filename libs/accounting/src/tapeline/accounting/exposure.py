@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from tapeline.accounting.ledger import Ledger
 from tapeline.accounting.numbers import ONE, ZERO, converted, divide_rounded, exact, notional
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """What one unit of an instrument is worth."""
@@ -27,7 +27,7 @@ class Unit:
         return converted(notional(quantity, self.price, self.multiplier), self.rate)
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Valuation:
     """An account at its marks, base currency."""

@@ -11,12 +11,12 @@ from decimal import Decimal
 
 from tapeline.accounting.numbers import ONE, ZERO, exact, fixed, notional, quantize_money
 from tapeline.accounting.position import Position
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 
 FLAT = Position()
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """One movement of a position against cash."""
@@ -33,7 +33,7 @@ class Booking:
     """negative is a rebate"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """Cash and positions of one account."""

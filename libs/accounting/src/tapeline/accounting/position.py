@@ -15,10 +15,10 @@ from tapeline.accounting.numbers import (
     quantize_money,
     share,
 )
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """What a group holds of an instrument, at its cost.

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import in_range as _in_range
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CashAdjustment:
     """Cash moved by other than a fill."""
@@ -60,7 +60,7 @@ class CashAdjustment:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorporateAction:
     """Split or dividend of an instrument held."""
@@ -116,7 +116,7 @@ class CorporateAction:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingPayment:
     """Funding paid or received on a position."""
@@ -168,7 +168,7 @@ class FundingPayment:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionCorrection:
     """A position set right by reconciliation."""
@@ -224,7 +224,7 @@ class PositionCorrection:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueDrift:
     """A venue and our books disagree, or no longer do. While open, the instrument only reduces for this account; without an instrument, the whole account."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from tapeline.contracts import orders
 from tapeline.contracts.finite import finite as _finite, in_range as _in_range
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 
 
 class MessageType(StrEnum):
@@ -24,7 +24,7 @@ class MessageType(StrEnum):
     STATUS = "STATUS"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentMessage:
     """One message of a group's discussion."""
@@ -104,7 +104,7 @@ class DecisionKind(StrEnum):
     AMEND = "AMEND"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A group's wish: a target weight, an explicit order, a cancellation or an amendment. Only risk turns it into an order."""
@@ -322,7 +322,7 @@ class Direction(StrEnum):
     FLAT = "FLAT"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A named figure of an instrument over a window."""
@@ -378,7 +378,7 @@ class Feature:
         )
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupState:
     """What a trading group has asked for so far, with the input position up to which it has stepped."""
@@ -422,7 +422,7 @@ class GroupState:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmCall:
     """One call of a language model, recorded before its answer is used."""
@@ -510,7 +510,7 @@ class LlmCall:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """A trigger's opinion on one instrument, or on the whole universe."""
@@ -596,7 +596,7 @@ class Signal:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerState:
     """Where a trigger stands for one instrument, with the input position up to which it has stepped."""

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Self
 
 from tapeline.contracts import orders
 from tapeline.contracts.finite import finite as _finite, in_range as _in_range
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits that several records can set; null sets none. Of all that are set for an order the tightest counts."""
@@ -252,7 +252,7 @@ class Limits:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A trading account."""
@@ -317,7 +317,7 @@ class AssetClass(StrEnum):
     FUTURE = "FUTURE"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """A limit wider than an account, split into shares: each account keeps to its own. An account without a share has none of it."""
@@ -367,7 +367,7 @@ class Budget:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeeTier:
     """Fee rates from some traded notional on."""
@@ -417,7 +417,7 @@ class GroupKind(StrEnum):
     EXTERNAL = "EXTERNAL"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
     """What can be traded, and its increments."""
@@ -535,7 +535,7 @@ class Instrument:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mandate:
     """What an account may do: permitted instruments and limits. Without one nothing is approved."""
@@ -690,7 +690,7 @@ class QueueRule(StrEnum):
     TOUCH = "TOUCH"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskOverlay:
     """Tightens a mandate for a while; it can never loosen one."""
@@ -753,7 +753,7 @@ class SizingMethod(StrEnum):
     CONFIDENCE = "CONFIDENCE"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
     """How a group's wishes are sized. A rule reduces what is asked for, never raises it."""
@@ -825,7 +825,7 @@ class Sizing:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingGroup:
     """A group that decides for an account."""
@@ -907,7 +907,7 @@ class TradingGroup:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
     """A trigger and the instruments it watches."""
@@ -959,7 +959,7 @@ class Trigger:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
     """A venue and how the paper venue imitates it."""
@@ -1085,7 +1085,7 @@ class Venue:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchlist:
     """A named set of instruments."""

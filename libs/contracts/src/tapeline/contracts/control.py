@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts import risk
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
 class ScopeKind(StrEnum):
@@ -23,7 +23,7 @@ class ScopeKind(StrEnum):
     VENUE = "VENUE"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptVenueTruth:
     """Sets our books right: the named differences, exactly as they were shown, are booked as corrections."""
@@ -91,7 +91,7 @@ class AcceptVenueTruth:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelAll:
     """Cancels the open orders of a scope, once."""
@@ -159,7 +159,7 @@ class CancelAll:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flatten:
     """Closes the positions of a scope, once."""
@@ -232,7 +232,7 @@ class SwitchLevel(StrEnum):
     FLATTEN = "FLATTEN"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTrip:
     """The kill switch pulled at the process itself, by a file or a signal. It is on no topic: the journal of each shard that stepped it holds it."""
@@ -288,7 +288,7 @@ class LocalTrip:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLiveSwitch:
     """Lets an account trade with real money, or no longer. Without one that says yes, live orders are refused."""
@@ -348,7 +348,7 @@ class SetLiveSwitch:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetTradingState:
     """Sets the trading state of a scope, until the next one."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import finite as _finite
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
 class AggressorSide(StrEnum):
@@ -32,7 +32,7 @@ class TickOrigin(StrEnum):
     SYNTHETIC = "SYNTHETIC"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """Open, high, low, close and volume of one interval. It is emitted once, when its interval has ended."""
@@ -124,7 +124,7 @@ class Bar:
         )
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookLevel:
     """One price level of an order book."""
@@ -152,7 +152,7 @@ class BookLevel:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookSnapshot:
     """The best levels of an order book."""
@@ -210,7 +210,7 @@ class BookSnapshot:
         )
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fundamental:
     """One reported figure of a company."""
@@ -262,7 +262,7 @@ class Fundamental:
         return "/".join((self.AVRO, str(self.instrument_id), str(self.name), str(self.as_of_ns)))
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingRate:
     """Funding of a perpetual contract."""
@@ -314,7 +314,7 @@ class FundingRate:
         return "/".join((self.AVRO, str(self.feed), str(self.instrument_id), str(self.ts_event_ns)))
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MacroReading:
     """One value of an economic or volatility series."""
@@ -362,7 +362,7 @@ class MacroReading:
         return "/".join((self.AVRO, str(self.feed), str(self.series), str(self.feed_sequence)))
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkPrice:
     """The price at which positions are valued, at most one a second and instrument."""
@@ -422,7 +422,7 @@ class MarkPrice:
         return "/".join((self.AVRO, str(self.feed), str(self.instrument_id), str(self.ts_event_ns)))
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewsItem:
     """One news item as received; its text is untrusted."""
@@ -485,7 +485,7 @@ class QualityFlag(StrEnum):
     SUSPICIOUS = "SUSPICIOUS"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
     """Best bid and ask of the market."""
@@ -557,7 +557,7 @@ class Quote:
         )
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
     """One trade of the market."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import in_range as _in_range
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 
 
 class Side(StrEnum):
@@ -68,7 +68,7 @@ class ChildRole(StrEnum):
     STOP_LOSS = "STOP_LOSS"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledChild:
     """One send that an approval covers; its place in the schedule is its child index."""
@@ -124,7 +124,7 @@ class ScheduledChild:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """How risk permits a parent order to be worked: every send, with its terms."""
@@ -158,7 +158,7 @@ class Schedule:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """Risk's permission, bound to one order and to its schedule."""
@@ -245,7 +245,7 @@ class OrderAction(StrEnum):
     AMEND = "AMEND"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order in all the fields that a venue sees."""
@@ -353,7 +353,7 @@ class Order:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovedOrder:
     """A command of risk to execution."""
@@ -415,7 +415,7 @@ class LiquiditySide(StrEnum):
     TAKER = "TAKER"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
     """One execution."""
@@ -535,7 +535,7 @@ class Fill:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSent:
     """A command certainly does not live at its venue: it never left, or came too late to count."""
@@ -608,7 +608,7 @@ class OrderStatus(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueCommand:
     """A request to a venue, with the approval that covers it."""
@@ -680,7 +680,7 @@ class ReportNotice(StrEnum):
     AMEND_REJECTED = "AMEND_REJECTED"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderUpdate:
     """One step of an order's life."""
@@ -830,7 +830,7 @@ class ReportKind(StrEnum):
     TIMEOUT = "TIMEOUT"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeBust:
     """A venue has undone a fill."""
@@ -898,7 +898,7 @@ class TradeBust:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueBalance:
     """Cash as a venue lists it."""
@@ -926,7 +926,7 @@ class VenueBalance:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueEntry:
     """Cash that a venue moved by other than a fill."""
@@ -970,7 +970,7 @@ class VenueEntry:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOpenOrder:
     """An open order as a venue lists it."""
@@ -1014,7 +1014,7 @@ class VenueOpenOrder:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenuePosition:
     """A position as a venue lists it."""
@@ -1050,7 +1050,7 @@ class VenuePosition:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueReport:
     """An answer of a venue, or the lack of one."""
@@ -1148,7 +1148,7 @@ class VenueReport:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueStatement:
     """An account as its venue sees it, asked for behind all fills known by then."""

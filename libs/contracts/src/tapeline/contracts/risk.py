@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from tapeline.contracts.finite import in_range as _in_range
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
 class TradingState(StrEnum):
@@ -85,7 +85,7 @@ class DenialCode(StrEnum):
     LIVE_NOT_PERMITTED = "LIVE_NOT_PERMITTED"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
     """Risk's no to one decision, with the figure it measured and the limit it broke."""
@@ -157,7 +157,7 @@ class Denial:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitWarning:
     """A limit is nearly reached."""
@@ -205,7 +205,7 @@ class LimitWarning:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionSnapshot:
     """One line of an account's sub-ledger."""
@@ -269,7 +269,7 @@ class PositionSnapshot:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortfolioSnapshot:
     """An account as risk sees it."""
@@ -371,7 +371,7 @@ class PortfolioSnapshot:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingStateChanged:
     """Risk's view of a scope's trading state changed."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainAnchor:
     """The head of an audit chain, kept outside the database."""
@@ -58,7 +58,7 @@ class ChainAnchor:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumedRange:
     """Offsets of one partition in a batch."""
@@ -102,7 +102,7 @@ class ConsumedRange:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordVerdict:
     """What the shell found about one input when it came in, such as a MAC that does not verify."""
@@ -138,7 +138,7 @@ class RecordVerdict:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumedBatch:
     """Inputs that were stepped together."""
@@ -186,7 +186,7 @@ class ConsumedBatch:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumed:
     """One record of a shard's journal: every batch since the last one."""
@@ -244,7 +244,7 @@ class Consumed:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """A service is alive."""
@@ -296,7 +296,7 @@ class Heartbeat:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """Something a person should know."""
@@ -352,7 +352,7 @@ class Incident:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPosition:
     """A position in a partition."""
@@ -384,7 +384,7 @@ class PartitionPosition:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
     """A record that could not be used, kept whole."""
@@ -436,7 +436,7 @@ class Quarantined:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceDone:
     """A reporter has finished a slice of a paced run."""
@@ -476,7 +476,7 @@ class SliceDone:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A shard's state behind one journal record."""
@@ -552,7 +552,7 @@ class Snapshot:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
     """Everything up to a time has been sent on this partition by this source. Paced runs step slice by slice behind it."""
@@ -596,7 +596,7 @@ class Watermark:
         }
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterSchema:
     """A schema that records of the topics were written with."""

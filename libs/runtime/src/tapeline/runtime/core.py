@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic, quick
 
 State = TypeVar("State")
 
@@ -34,7 +34,7 @@ class Record(Protocol):
         ...
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired:
     """The session clock has reached or passed the core's next due time; overdue timers collapse."""
@@ -43,7 +43,7 @@ class TimerFired:
     """session time of the batch"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecodable:
     """A record of another party that could not be decoded; it is in quarantine already."""
@@ -128,7 +128,7 @@ class InputTopic:
     paced runs all records are read"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a core instance knows about where it runs."""

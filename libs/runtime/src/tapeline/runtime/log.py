@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeAlias
 
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 
 TopicPartition: TypeAlias = tuple[str, int]
 """Topic without the run's prefix, partition."""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Raw:
     """One record as consumed."""

@@ -19,7 +19,7 @@ from typing import Final
 from tapeline.agents.group import Cycle, GroupResult, GroupSetup, decision_id
 from tapeline.agents.plugins import converted
 from tapeline.contracts.agents import Decision, DecisionKind, Direction
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic, quick
 from tapeline.contracts.orders import OrderType, Side, TimeInForce
 
 SIGNS: Final = {Direction.LONG: 1, Direction.SHORT: -1, Direction.FLAT: 0}
@@ -43,7 +43,7 @@ class FlipParameters:
             raise ValueError("quantity must be above 0")
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stand:
     """Where the group stands on an instrument."""
@@ -54,7 +54,7 @@ class Stand:
     """signed, as last asked for"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A change of side."""

@@ -23,7 +23,7 @@ from typing import Final, Protocol, runtime_checkable
 from tapeline.agents.llm.endpoint import Endpoint
 from tapeline.contracts.agents import AgentMessage, Decision, DecisionKind, LlmCall, Signal
 from tapeline.contracts.config import Account, Instrument, TradingGroup
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic, quick
 from tapeline.contracts.orders import OrderType, TimeInForce
 from tapeline.runtime.ids import derive_id
 
@@ -122,7 +122,7 @@ class GroupSetup:
     None: none may be asked, as in a replay, where the call log has the answers"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetWish:
     """A wanted weight, before it becomes a Decision."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, quick, replace
 from tapeline.contracts.orders import ApprovedOrder, Mode, OrderAction
 from tapeline.contracts.risk import TradingState
 from tapeline.execution import external, schedules, switchboard
@@ -48,7 +48,7 @@ class Code(StrEnum):
     VENUE_NOT_PACED = "EXECUTION_VENUE_NOT_PACED"
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What a deployment may tune; times are session time."""
@@ -64,7 +64,7 @@ class Rules:
     """the same at an external venue, whose fills may be found late"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A no, with its reason for a person."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from tapeline.accounting.ledger import Ledger
 from tapeline.accounting.numbers import ZERO
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.orders import Mode
 
 PAPER_ADAPTER: Final = "paper"
@@ -26,7 +26,7 @@ def is_external(mode: str, adapter: str) -> bool:
     return mode in OUTSIDE_MODES and adapter != PAPER_ADAPTER
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """A figure that we and the venue do not agree on."""
@@ -41,7 +41,7 @@ class Difference:
     """of one unit by the venue, for a position"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspicion:
     """A difference that may be on its way to being settled."""
@@ -55,7 +55,7 @@ class Suspicion:
     """statements in a row with any difference"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """A difference that has lasted: the instrument, or the account, only reduces."""
@@ -64,7 +64,7 @@ class Drift:
     difference: Difference
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalBook:
     """One account at its venue, as we have it."""
@@ -88,7 +88,7 @@ class ExternalBook:
         return self.ledger.cash.get(currency, ZERO)
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalState:
     """Everything of this module; empty in a run on paper."""

@@ -10,7 +10,7 @@ import msgspec
 
 from tapeline.accounting.numbers import ZERO, divide_rounded
 from tapeline.contracts.config import Account, Instrument, Venue
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.orders import (
     Algorithm,
     ApprovedOrder,
@@ -27,7 +27,7 @@ from tapeline.execution.venues.paper_state import PaperState
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedApproval:
     """An approval that has been answered or is being carried out."""
@@ -37,7 +37,7 @@ class UsedApproval:
     correlation_id: str
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
     """An approval that did not verify: forged, or genuine and sealed with a key that is gone."""
@@ -51,7 +51,7 @@ class Doubt:
     is_denied: bool = False
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCancel:
     """An approved cancel that waits for its order to end."""
@@ -60,7 +60,7 @@ class PendingCancel:
     decision_id: str
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingAmendment:
     """New terms that the venue has been asked for."""
@@ -72,7 +72,7 @@ class PendingAmendment:
     """as it is to be"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveOrder:
     """One order that was sent."""
@@ -136,7 +136,7 @@ class LiveOrder:
         return divide_rounded(self.filled_value, self.filled_quantity)
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentOrder:
     """An order with a schedule, from its first send until its approval is over."""
@@ -193,7 +193,7 @@ class ParentOrder:
         return sum(self.legs_filled.values(), ZERO)
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskHeartbeat:
     """The last sign of life of risk on approved-orders."""
@@ -201,7 +201,7 @@ class RiskHeartbeat:
     ts_event_ns: int = 0
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionState:
     """Frozen, but for the last ticks inside `paper` (see PaperState)."""

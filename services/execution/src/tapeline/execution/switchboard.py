@@ -20,7 +20,7 @@ from tapeline.contracts.control import (
     SetTradingState,
     SwitchLevel,
 )
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.orders import ApprovedOrder, Order, OrderAction
 from tapeline.contracts.risk import TradingState
 from tapeline.runtime.core import Input
@@ -37,7 +37,7 @@ SAID_LOCALLY: Final = "CONTROL_SAID_LOCALLY"
 TRIPS_MAX: Final = 64
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switchboard:
     """What the accepted control records have set."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from tapeline.accounting.numbers import ONE, ZERO, fixed
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.orders import VenueEntry, VenueStatement
 from tapeline.execution.external_state import Difference, Drift, ExternalBook, Suspicion
 from tapeline.runtime.ids import derive_id
@@ -25,7 +25,7 @@ ENTRY_KEPT_NS: Final = 24 * 3600 * 1_000_000_000
 """How long an entry's id is known; an older entry that is not known is not booked."""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What a statement says beside a book."""

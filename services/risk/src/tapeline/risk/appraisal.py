@@ -17,7 +17,7 @@ from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ZERO, converted
 from tapeline.accounting.position import Position
 from tapeline.contracts.config import Instrument
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic, quick
 from tapeline.contracts.market import MarkPrice
 from tapeline.risk.state import AccountState, Reserve, RiskState
 from tapeline.risk.worth import Worth, combined, rate_of, unit_of
@@ -40,7 +40,7 @@ class Source:
     """for an instrument in another currency than the account's"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What a line adds to each sum of its account, base currency; see Worth."""

@@ -14,7 +14,7 @@ from tapeline.accounting.numbers import (
     divide_rounded,
     product,
 )
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.risk import DenialCode
 from tapeline.risk.question import Refusal
 
@@ -25,7 +25,7 @@ def holds(quantity: Decimal, cost: Decimal, room: Decimal) -> bool:
     return product(quantity, cost) <= room
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """used + quantity x cost <= allowed."""

@@ -20,7 +20,7 @@ from typing import Final
 
 from tapeline.accounting.numbers import ZERO, bounded, divide_rounded, price_from_float
 from tapeline.contracts.control import ScopeKind
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.risk import DenialCode, LimitWarning
 from tapeline.risk import halts
 from tapeline.risk.answers import Scribe, shown
@@ -38,7 +38,7 @@ AGE_MAX_NS: Final = 60_000_000_000
 """without a limit of its own an account's marks are fresh for so long"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One limit of an account, and how much of it is used."""

@@ -37,7 +37,7 @@ from tapeline.contracts.control import (
     SetTradingState,
     SwitchLevel,
 )
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.market import Bar, MarkPrice
 from tapeline.contracts.orders import ApprovedOrder, Fill, OrderAction, OrderUpdate
 from tapeline.contracts.risk import (
@@ -339,7 +339,7 @@ def _take_mark(state: RiskState, mark: MarkPrice, now_ns: int) -> None:
         )
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Change:
     """A scope's new trading state."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.orders import Order, OrderAction, OrderType, Side, TimeInForce
 from tapeline.risk import books, routes
 from tapeline.risk.answers import Scribe
@@ -24,7 +24,7 @@ from tapeline.runtime.core import Output
 LOOK_AGAIN_NS: Final = 1_000_000_000
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Place:
     """One line of the ledger."""

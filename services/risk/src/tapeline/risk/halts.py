@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tapeline.contracts import topics
 from tapeline.contracts.control import ScopeKind, SetTradingState
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.orders import OrderAction
 from tapeline.contracts.risk import DenialCode, TradingState, TradingStateChanged
 from tapeline.risk import switchboard
@@ -15,7 +15,7 @@ from tapeline.risk.state import RiskState
 from tapeline.runtime.core import Output
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What is halted, and the account whose topic says so."""

@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import fsum, sqrt
 from typing import Final
 
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.market import Bar
 
 BARS_MAX: Final = 61
@@ -25,7 +25,7 @@ YEAR_NS: Final = 31_557_600_000_000_000
 """365.25 days"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """The last bars of one instrument and interval, oldest first."""

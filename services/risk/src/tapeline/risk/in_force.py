@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from tapeline.accounting.numbers import ZERO, converted, decimal_from_float, fixed
 from tapeline.contracts.config import Account, Limits, Mandate, RiskOverlay
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.risk.appraisal import Appraiser
 from tapeline.risk.history import History, correlation
 from tapeline.risk.state import RiskState
@@ -43,7 +43,7 @@ Place: TypeAlias = tuple[str, str, str]
 """account, group, instrument"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InForce:
     """The limits for orders of one group in one instrument, until an overlay ends."""

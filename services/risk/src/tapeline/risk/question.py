@@ -10,7 +10,7 @@ from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ZERO, bounded, divide_rounded
 from tapeline.contracts.agents import Decision
 from tapeline.contracts.config import Instrument, Mandate, TradingGroup
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, quick, replace
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import OrderType, Side
 from tapeline.contracts.risk import DenialCode, TradingState
@@ -22,7 +22,7 @@ from tapeline.runtime.core import Context, Input
 SECOND_NS: Final = Decimal(1_000_000_000)
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A no, with the figure that was measured and the limit it broke."""
@@ -87,7 +87,7 @@ class Question:
         return found if is_certain or found is not TradingState.ACTIVE else TradingState.REDUCING
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What a decision comes down to: a side, and how much of it closes and how much opens."""

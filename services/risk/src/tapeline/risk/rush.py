@@ -19,7 +19,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from tapeline.contracts.agents import Decision, DecisionKind
 from tapeline.contracts.control import ScopeKind
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.risk import Denial, DenialCode, TradingState
 from tapeline.risk import halts
 from tapeline.risk.answers import Scribe, shown
@@ -39,7 +39,7 @@ WINDOWS: Final = 3
 WINDOW_COUNT_MIN: Final = 5
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class DecisionHead:
     """The leading fields of a decision: all that is read of one above the rate."""
@@ -57,7 +57,7 @@ class DecisionHead:
 Asked: TypeAlias = Decision | DecisionHead
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class PutOff:
     """A decision above its rate, of which only the head was read."""

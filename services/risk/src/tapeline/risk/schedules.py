@@ -18,7 +18,7 @@ from typing import Final
 
 from tapeline.accounting.numbers import ONE, ZERO, fixed, round_down_to_lot, share
 from tapeline.contracts.agents import Decision
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.orders import (
     Algorithm,
     Approval,
@@ -39,7 +39,7 @@ FOREVER_NS: Final = 2**63 - 1
 """A position must not be left without protection because an approval grew old."""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What an approval permits besides its order."""

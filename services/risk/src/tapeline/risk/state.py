@@ -25,7 +25,7 @@ from tapeline.contracts.config import (
     TradingGroup,
     Venue,
 )
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.market import MarkPrice
 from tapeline.contracts.orders import Order, Side
 from tapeline.contracts.risk import TradingState
@@ -35,7 +35,7 @@ MANUAL: Final = "MANUAL"
 """The group of operators; it needs no record and trades every account."""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
     """What open orders of one line may still do; all unsigned."""
@@ -67,7 +67,7 @@ class Reserve:
 NOTHING: Final = Reserve()
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amendment:
     """New terms that were approved and not yet answered by the venue."""
@@ -76,7 +76,7 @@ class Amendment:
     order: Order
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOrder:
     """An approved order that has not ended."""
@@ -101,7 +101,7 @@ class OpenOrder:
     """its terminal update came; only fills it announced are still to come"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """What has been said of one limit of an account."""
@@ -113,7 +113,7 @@ class Breaker:
 NO_BREAKER: Final = Breaker()
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
     """One account of this shard."""
@@ -159,7 +159,7 @@ class Pace:
     """entries on that day"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flattening:
     """A Flatten that is being carried out: what its scope holds is closed, until it expires."""

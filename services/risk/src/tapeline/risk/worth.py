@@ -10,7 +10,7 @@ from typing import Final
 from tapeline.accounting.exposure import Unit
 from tapeline.accounting.numbers import ONE, divide_rounded, price_from_float
 from tapeline.contracts.config import AssetClass, Instrument
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.market import MarkPrice
 from tapeline.risk.state import NOTHING, Reserve, RiskState
 
@@ -21,7 +21,7 @@ MARK_PRICE_MAX: Final = 1e15
 """Beyond any price; keeps a broken feed's numbers out of the arithmetic."""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
     """An account in its base currency, its open orders counted at their worst."""

@@ -28,7 +28,7 @@ from tapeline.accounting.numbers import (
     round_up_to_tick,
 )
 from tapeline.contracts.config import Instrument, Venue
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.market import BookLevel, BookSnapshot, Quote, TickOrigin, Trade
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
 from tapeline.execution.venues.order_view import STOPS
@@ -42,7 +42,7 @@ AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
 _NO_LEVEL: Final = BookLevel(price=0.0, size=0.0)
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Prices:
     """What a tick means for takers, rounded to the tick size against them."""
@@ -199,7 +199,7 @@ def fill_price(
     return (limit, LiquiditySide.MAKER) if is_hit else None
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a tick has for one side of ours at one price."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from tapeline.accounting.numbers import ZERO, fixed, round_down_to_lot
 from tapeline.contracts.config import Instrument, MissingInputRule, QueueRule, Venue
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.market import BookSnapshot
 from tapeline.contracts.orders import LiquiditySide, Order, OrderType, Side, TimeInForce
 from tapeline.execution.venues import arrival, liquidity, missing, queue
@@ -30,7 +30,7 @@ Filled: TypeAlias = tuple[Offer, Decimal, LiquiditySide]
 """price with its level, quantity, side"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Meeting:
     """What a tick finds of an order that was at the venue before it."""

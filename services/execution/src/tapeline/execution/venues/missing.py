@@ -13,7 +13,7 @@ from typing import Final
 
 from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.config import AssetClass, Instrument, MissingInputRule, Venue
-from tapeline.contracts.frozen import quick, replace
+from tapeline.contracts.frozen import acyclic, replace
 from tapeline.contracts.market import BookSnapshot, Quote, Trade
 from tapeline.contracts.orders import Order, Side
 from tapeline.execution.venues.paper_state import PaperAccount, PaperState
@@ -26,7 +26,7 @@ DERIVATIVES: Final = (AssetClass.CRYPTO_PERPETUAL, AssetClass.FUTURE)
 """Nothing is borrowed to be short of them."""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True)
 class Missing:
     """One input that a rule lacks."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from tapeline.accounting.numbers import ZERO
 from tapeline.contracts.config import Instrument, Venue
-from tapeline.contracts.frozen import quick
+from tapeline.contracts.frozen import acyclic
 from tapeline.contracts.market import BookSnapshot, Quote, Trade
 from tapeline.contracts.orders import Order
 
@@ -26,7 +26,7 @@ class Stance(StrEnum):
     """in the book: is traded with at its limit"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperAmendment:
     """New terms of an order, on their way to the venue."""
@@ -37,7 +37,7 @@ class PaperAmendment:
     """as it is to be"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperOrder:
     """An order that the venue holds, or that is on its way to it."""
@@ -66,7 +66,7 @@ class PaperOrder:
         return self.order.quantity - self.filled_quantity
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperAccount:
     """The venue's own books for one account."""
@@ -84,7 +84,7 @@ class PaperAccount:
     """notional by UTC day (days since 1970), base currency; kept where fees have tiers"""
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingSeen:
     """The last funding rate of a perpetual contract."""
@@ -93,7 +93,7 @@ class FundingSeen:
     interval_ns: int
 
 
-@quick
+@acyclic
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperState:
     """Frozen, but for `quotes`, `trades` and `books`: those maps are changed in place, because a
