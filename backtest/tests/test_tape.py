@@ -7,7 +7,10 @@ import io
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Callable
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +46,17 @@ def test_what_comes_back_is_what_was_there(tmp_path: Path) -> None:
     assert everything(tape) == log.records[TICKS]
     assert tape.end(TICKS) == log.ends([TICKS])[TICKS]
     assert tape.partition_count("ticks") == 1
-    assert tape.read("ticks", 0, 5, 13) == [r for r in log.records[TICKS] if 5 <= r.offset < 13]
+    expected = {r.offset: r.value for r in log.records[TICKS]}
+    parts = list(tape.values(TICKS, 13))
+    assert [end for end, _, _ in parts] == [10, 20]
+    assert dict(
+        pair for _, offsets, values in parts for pair in zip(offsets, values, strict=True)
+    ) == {offset: value for offset, value in expected.items() if offset < 20}
 
 
 @settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.one_of(st.none(), st.binary(max_size=9)), max_size=25), data=st.data())
 def test_any_records_with_any_gaps_come_back(values: list[Any], data: st.DataObject) -> None:
-    import tempfile
-
     log = MemoryLog({TICKS: []}, markers=data.draw(st.integers(0, 3)))
     for value in values:
         log.add(TICKS, value, gap=data.draw(st.integers(0, 12)))
@@ -199,7 +205,7 @@ def test_more_than_was_pulled_is_refused(tmp_path: Path) -> None:
     tape = Tape(tmp_path)
     tape.pull(a_log(5, markers=0), ["ticks"])
     with pytest.raises(TapeHole, match="ends at offset 5; 0 to 6"):
-        tape.read("ticks", 0, 0, 6)
+        list(tape.values(TICKS, 6))
 
 
 def test_a_killed_pull_is_taken_up_where_it_was(tmp_path: Path) -> None:
@@ -281,8 +287,13 @@ def journaled(log: MemoryLog, *ranges: tuple[int, int], digest: bytes | None = N
                 digest=values_digest(raws) if digest is None else digest,
             )
         )
-    batch = ConsumedBatch(session_ns=1, timers=(), slice=1, ranges=tuple(found), verdicts=())
-    record = Consumed(
+    log.add((topics.JOURNAL, 0), encode(a_journal(found)))
+    return log
+
+
+def a_journal(ranges: Sequence[ConsumedRange]) -> Consumed:
+    batch = ConsumedBatch(session_ns=1, timers=(), slice=1, ranges=tuple(ranges), verdicts=())
+    return Consumed(
         service="execution",
         shard=0,
         sequence=1,
@@ -293,8 +304,6 @@ def journaled(log: MemoryLog, *ranges: tuple[int, int], digest: bytes | None = N
         output_digest=b"",
         ts_init_ns=1,
     )
-    log.add((topics.JOURNAL, 0), encode(record))
-    return log
 
 
 def checked(folder: Path, log: MemoryLog) -> int:
@@ -335,3 +344,95 @@ def test_a_journal_that_tells_of_more_than_there_is_is_named(tmp_path: Path) -> 
     log.records[TICKS].pop()
     with pytest.raises(TapeHole, match="ends at offset 4; 0 to 5"):
         checked(tmp_path, log)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "count", "what"),
+    [
+        (27, 27, 1, "the journal tells of 1 records, the tape has 0 of 1"),
+        (30, 30, 2, "the journal tells of 2 records, the tape has 0 of 2"),
+        (5, 5, 1, "the journal tells of 1 records, the tape has 0 of 1"),
+        (0, 6, 5, "the journal tells of 5 records, the tape has 6 of 5"),
+    ],
+)
+def test_a_range_that_is_shorter_than_what_it_counts_is_named(
+    tmp_path: Path, start: int, end: int, count: int, what: str
+) -> None:
+    log = a_log(25, markers=3)
+    assert log.ends([TICKS])[TICKS] >= 30
+    within = [raw for raw in log.records[TICKS] if start <= raw.offset < end]
+    found = ConsumedRange(
+        topic="ticks",
+        partition=0,
+        from_offset=start,
+        next_offset=end,
+        count=count,
+        digest=values_digest(within),
+    )
+    log.add((topics.JOURNAL, 0), encode(a_journal([found])))
+    with pytest.raises(TapeHole, match=what):
+        checked(tmp_path, log)
+
+
+def test_two_shards_that_tell_different_things_of_one_range_cannot_both_be_right(
+    tmp_path: Path,
+) -> None:
+    log = journaled(journaled(a_log(), (0, 7), digest=b"other"), (0, 7))
+    with pytest.raises(TapeHole, match=r"offsets 0 to 6: .* has others"):
+        checked(tmp_path, log)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_differs_from_a_journaled_range_is_found(data: st.DataObject) -> None:
+    """Ranges that lie over each other and over the ends of files; one change or none."""
+    log = MemoryLog({TICKS: []}, markers=data.draw(st.integers(0, 2)))
+    for number in range(data.draw(st.integers(1, 35))):
+        log.add(TICKS, b"%d" % number, gap=data.draw(st.sampled_from([0, 0, 0, 1, 12])))
+    end = log.ends([TICKS])[TICKS]
+    bounds = st.tuples(st.integers(0, end), st.integers(0, end)).map(lambda two: sorted(two))
+    ranges = [(low, high) for low, high in data.draw(st.lists(bounds, min_size=1, max_size=8))]
+    journaled(log, *ranges)
+    before, raws = list(log.records[TICKS]), log.records[TICKS]
+    at = data.draw(st.integers(0, len(raws) - 1))
+    how = data.draw(st.sampled_from(["nothing", "changed", "gone", "moved"]))
+    if how == "changed":
+        raws[at] = replace(raws[at], value=b"forged")
+    elif how == "gone":
+        log.markers += 13  # what was its place is still there
+        del raws[at]
+    elif how == "moved" and at + 1 < len(raws):
+        raws[at], raws[at + 1] = (
+            replace(raws[at], value=raws[at + 1].value),
+            replace(raws[at + 1], value=raws[at].value),
+        )
+    is_same = all(
+        [r.value for r in before if low <= r.offset < high]
+        == [r.value for r in raws if low <= r.offset < high]
+        for low, high in ranges
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        if is_same:
+            assert checked(Path(folder), log) == len(set(ranges))
+        else:
+            with pytest.raises(TapeHole, match="journal tells of"):
+                checked(Path(folder), log)
+
+
+def test_checking_holds_no_more_than_a_few_files_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK", 500)
+    kilobyte, count, step = b"x" * 1000, 20_000, 700
+    raws = [Raw(*TICKS, at, 0, b"", kilobyte + b"%d" % at) for at in range(count)]
+    ranges = [(at, min(at + step, count)) for at in range(0, count, step)]
+    tape = Tape(tmp_path)
+    tape.pull(journaled(MemoryLog({TICKS: raws}), *ranges), ["ticks", topics.JOURNAL])
+    tracemalloc.start()
+    try:
+        assert check_journaled(tape, ["ticks"]) == len(ranges)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A file has half a megabyte of values, the whole partition twenty.
+    assert peak < 5_000_000

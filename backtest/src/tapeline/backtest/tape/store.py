@@ -37,6 +37,7 @@ from tapeline.backtest.tape.tape_file import (
     part_of,
     read_frame,
     read_raws,
+    read_values,
     write,
 )
 from tapeline.runtime.exits import USAGE, Failure
@@ -161,6 +162,22 @@ class Tape:
         for part in self._parts(place):
             yield read_raws(place, part)
 
+    def values(
+        self, place: TopicPartition, behind: int
+    ) -> Iterator[tuple[int, list[int], list[bytes | None]]]:
+        """(offset behind the file, offsets of its records, their values), file by file up to an
+        offset; raises TapeHole where the tape ends before it, TapeDamaged."""
+        if self.end(place) < behind:
+            raise TapeHole(
+                f"The tape of {place[0]}-{place[1]} ends at offset {self.end(place)}; 0 to "
+                f"{behind} are asked for.",
+                "Pull it again while the topic still has them.",
+            )
+        for part in self._parts(place):
+            if part.start < behind:
+                content, values = read_values(place, part)
+                yield part.end, content.frame["offset"].to_list(), values
+
     def frames(self, place: TopicPartition) -> Iterator[pl.DataFrame]:
         """A partition of a bulk topic as columns (see `bulk_frame`), file by file, without an
         object for a record; raises TapeHole, TapeDamaged."""
@@ -177,23 +194,6 @@ class Tape:
         """The same as `frames`, each with what makes records of its rows."""
         for part in self._parts(place):
             yield read_frame(place, part)
-
-    def read(self, topic: str, partition: int, start: int, behind: int) -> list[Raw]:
-        """The records with start <= offset < behind; raises TapeHole where the tape ends before."""
-        place = (topic, partition)
-        if self.end(place) < behind:
-            raise TapeHole(
-                f"The tape of {topic}-{partition} ends at offset {self.end(place)}; {start} to "
-                f"{behind} are asked for.",
-                "Pull it again while the topic still has them.",
-            )
-        return [
-            raw
-            for part in self._parts(place)
-            if part.start < behind and part.end > start
-            for raw in read_raws(place, part)
-            if start <= raw.offset < behind
-        ]
 
     def _resumed(self, place: TopicPartition, folder: Path, log_start: int) -> int:
         """Where pulling goes on."""

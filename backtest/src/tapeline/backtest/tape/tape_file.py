@@ -148,13 +148,21 @@ def _check_format(part: Part, found: str | None) -> None:
         raise ValueError(f"its format is {found or 1} where {expected or 1} is expected")
 
 
-def read_raws(place: TopicPartition, part: Part) -> list[Raw]:
-    """The records of a file, byte by byte those of the topic; raises TapeDamaged."""
+def read_values(place: TopicPartition, part: Part) -> tuple[Content, list[bytes | None]]:
+    """(a file, the value of each of its records, byte by byte that of the topic); raises
+    TapeDamaged."""
     content = read(place, part)
     frame = content.frame
     values = frame[VALUE].to_list() if content.frames is None else content.frames.values(frame)
     if digest_of(values).hex() != content.digest:
         raise damaged(place, part, "the digest of its records is another")
+    return content, values
+
+
+def read_raws(place: TopicPartition, part: Part) -> list[Raw]:
+    """The records of a file, byte by byte those of the topic; raises TapeDamaged."""
+    content, values = read_values(place, part)
+    frame = content.frame
     columns = {
         "topic": repeat(place[0]),
         "partition": repeat(place[1]),

@@ -84,10 +84,30 @@ def values_digest(records: Iterable[Raw]) -> bytes:
 
 def digest_of(found: Sequence[bytes | None]) -> bytes:
     """The same of the values themselves."""
-    values = [value or b"" for value in found]
-    # One long message is digested faster than its parts.
-    parts = chain.from_iterable(zip(map(_length_of, values), values, strict=True))
-    return hashlib.sha256(b"".join(parts)).digest()[:16]
+    digest = ValuesDigest()
+    digest.add(found)
+    return digest.digest()
+
+
+class ValuesDigest:
+    """The same of values that come part by part."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """values so far"""
+        self._hash = hashlib.sha256()
+
+    def add(self, found: Sequence[bytes | None]) -> None:
+        """The next values."""
+        self.count += len(found)
+        values = [value or b"" for value in found]
+        # One long message is digested faster than its parts.
+        parts = chain.from_iterable(zip(map(_length_of, values), values, strict=True))
+        self._hash.update(b"".join(parts))
+
+    def digest(self) -> bytes:
+        """Over all of them."""
+        return self._hash.digest()[:16]
 
 
 def _length_of(value: bytes) -> bytes:
