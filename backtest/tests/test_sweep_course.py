@@ -30,6 +30,9 @@ class MadeUp:
     """In-sample x = 3 is best, out-of-sample x = 5 would be."""
 
     results_left: int = 10_000
+    reason_inside: str = ""
+    """why no figure is defined in-sample; out-of-sample likewise"""
+    reason_outside: str = ""
     played: list[Trial] = field(default_factory=list)
 
     def whole(self) -> Window:
@@ -45,13 +48,15 @@ class MadeUp:
             (fold.inside.start_ns, fold.inside.end_ns) for fold in FOLDS
         ]
         value = -((x - 3) ** 2) - y if is_inside else 10 * x
+        reason = self.reason_inside if is_inside else self.reason_outside
         return Result(
             key=trial.key,
             fold=trial.fold,
             part=trial.part,
             number=trial.number,
             point=trial.point,
-            figures=dict.fromkeys(FIGURES, value),
+            figures=dict.fromkeys(FIGURES, None if reason else value),
+            reasons=dict.fromkeys(FIGURES, reason) if reason else {},
             orders=1,
             fills=1,
             fees="0",
@@ -121,6 +126,34 @@ def test_the_best_in_sample_is_judged_on_what_follows_and_nothing_else_is(tmp_pa
         assert told["point"] == outside.point
         assert (told["objective_in"], told["objective_out"]) == (-1.0, 30.0)
         assert (told["out"], told["trials"]) == (dict.fromkeys(FIGURES, 30.0), 10)
+
+
+def test_what_is_best_out_of_sample_is_never_chosen(tmp_path: Path) -> None:
+    # Results out of sample of every point lie in the book, each better than all in sample.
+    course(tmp_path / "whole", MadeUp())
+    found = course(tmp_path, MadeUp())
+    for fold in FOLDS:
+        for number, point in enumerate(found.plan.axes[0].values):  # type: ignore[union-attr]
+            trial = sweeps.trial_of(fold, "out", number, {"a.x": point, "b.y": "2"})
+            found.book.add(MadeUp().play(trial))
+    for fold in FOLDS:
+        chosen = found.chosen(fold)
+        assert chosen is not None
+        assert (chosen.part, chosen.point) == ("in", {"a.x": "3", "b.y": "1"})
+        assert summary_of(found, fold)["objective_in"] == -1.0
+
+
+def test_an_objective_that_is_not_defined_says_why(tmp_path: Path) -> None:
+    found = course(tmp_path / "out", MadeUp(reason_outside="no order was filled"))
+    told = summary_of(found, FOLDS[0])
+    assert (told["objective_out"], told["undefined_out"]) == (None, "no order was filled")
+    assert "not defined out of sample: no order was filled" in found.summary()["warnings"][0]
+    rows = found.table().select("part", "undefined").unique().sort("part").rows()
+    assert rows == [("in", ""), ("out", "no order was filled")]
+    nothing = course(tmp_path / "in", MadeUp(reason_inside="fewer than two daily returns"))
+    told = summary_of(nothing, FOLDS[1])
+    assert (told["point"], told["undefined_in"]) == (None, {"fewer than two daily returns": 10})
+    assert "(10 trials)" in nothing.summary()["warnings"][1]
 
 
 def summary_of(sweep: Sweep, fold: Fold) -> dict[str, Any]:

@@ -245,12 +245,13 @@ def test_the_best_by_chance_is_that_of_the_formula() -> None:
         (2.0, 1.1, 1.0, []),
         (2.0, -0.1, None, ["out of sample"]),
         (2.0, 1.5, 2.0, ["chance alone"]),
-        (2.0, None, 1.0, ["not defined out of sample"]),
-        (None, None, None, ["no trial"]),
+        (2.0, None, 1.0, ["not defined out of sample: because"]),
+        (None, None, None, ["no trial, so nothing was chosen: because (9 trials)"]),
     ],
 )
 def test_doubts_are_told(inside: Any, outside: Any, by_chance: Any, says: list[str]) -> None:
     fold = {"fold": 1, "trials": 9, "objective_in": inside, "objective_out": outside}
+    fold |= {"undefined_in": {"because": 9}, "undefined_out": "because"}
     found = warnings_of([{**fold, "best_by_chance": by_chance}])
     assert len(found) == len(says)
     assert all(text in warning for text, warning in zip(says, found, strict=True))

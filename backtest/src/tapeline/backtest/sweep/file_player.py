@@ -48,13 +48,15 @@ class FilePlayer:
         except BadConfig as error:
             return refused(trial, error.cause)
         facts = outcome.facts()
+        figures, reasons = figures_of(outcome.tables("", ""))
         return Result(
             key=trial.key,
             fold=trial.fold,
             part=trial.part,
             number=trial.number,
             point=trial.point,
-            figures=figures_of(outcome.tables("", "")),
+            figures=figures,
+            reasons=reasons,
             orders=facts["orders"],
             fills=facts["fills"],
             fees=f"{outcome.fees:f}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,7 @@ class Sweep:
                 "digest": result.digest,
                 "seconds": result.seconds,
                 "refused": result.refused,
+                "undefined": "" if result.refused else result.reason(self.plan.objective),
             }
             for result in results
         ]
@@ -163,7 +165,9 @@ class Sweep:
 
     def _fold_summary(self, fold: Fold) -> dict[str, Any]:
         chosen, judged = self.chosen(fold), self.judged(fold)
-        values = [result.figures[self.plan.objective] for result in self._of(fold.number, "in")]
+        objective, inside = self.plan.objective, self._of(fold.number, "in")
+        values = [result.figures[objective] for result in inside]
+        reasons = Counter(filter(None, (result.reason(objective) for result in inside)))
         known = [value for value in values if value is not None]
         return {
             "fold": fold.number,
@@ -175,6 +179,8 @@ class Sweep:
             "out": None if judged is None else judged.figures,
             "objective_in": None if chosen is None else chosen.figures[self.plan.objective],
             "objective_out": None if judged is None else judged.figures[self.plan.objective],
+            "undefined_in": dict(reasons.most_common()),
+            "undefined_out": "" if judged is None else judged.reason(objective),
             "best_by_chance": best_by_chance(known),
         }
 
@@ -213,10 +219,17 @@ def warnings_of(folds: Sequence[dict[str, Any]]) -> list[str]:
         inside, outside = fold["objective_in"], fold["objective_out"]
         by_chance, name = fold["best_by_chance"], f"fold {fold['fold']}"
         if inside is None:
-            found.append(f"{name}: the objective is defined for no trial; nothing was chosen")
+            why = "; ".join(
+                f"{reason} ({count:,} trials)" for reason, count in fold["undefined_in"].items()
+            )
+            found.append(
+                f"{name}: the objective is defined for no trial, so nothing was chosen: {why}"
+            )
             continue
         if outside is None:
-            found.append(f"{name}: the objective is not defined out of sample")
+            found.append(
+                f"{name}: the objective is not defined out of sample: {fold['undefined_out']}"
+            )
         elif outside < inside / 2 or outside < 0 <= inside:
             found.append(f"{name}: out of sample {outside:.4g} after {inside:.4g} in sample")
         if by_chance is not None and inside <= by_chance:

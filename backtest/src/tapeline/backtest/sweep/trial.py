@@ -65,6 +65,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """records of the market that were played"""
     refused: str = ""
     """why the configuration of this point cannot be put to work; then it has no figures"""
+    reasons: dict[str, str] = {}
+    """of figures that are not defined: why"""
+
+    def reason(self, figure: str) -> str:
+        """Why a figure has no value; empty where it has one."""
+        if self.figures[figure] is not None:
+            return ""
+        without = "no order was filled" if not self.fills else "not told"
+        return self.refused or self.reasons.get(figure) or without
 
 
 class Player(Protocol):
@@ -110,13 +119,15 @@ class TapePlayer:
         except BadConfig as error:
             return refused(trial, error.cause)
         described = run.tables.description
+        figures, reasons = figures_of(run.tables)
         return Result(
             key=trial.key,
             fold=trial.fold,
             part=trial.part,
             number=trial.number,
             point=trial.point,
-            figures=figures_of(run.tables),
+            figures=figures,
+            reasons=reasons,
             orders=described.orders,
             fills=described.fills,
             fees=described.fees,
@@ -153,9 +164,12 @@ def refused(trial: Trial, why: str) -> Result:
     )
 
 
-def figures_of(run: RunTables) -> dict[str, float | None]:
-    """The figures of the report, by name."""
+def figures_of(run: RunTables) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The figures of the report, by name, and of those that have no value why."""
     worth = worth_of(run)
     daily = None if worth is None else daily_returns(run, worth)
     found = performance(worth, daily)
-    return {name: found[name].value for name in FIGURES}
+    # Of a run that did nothing this says more than that its returns do not vary.
+    idle = "" if run["fills"].height else "no order was filled: "
+    reasons = {name: f"{idle}{found[name].reason}" for name in FIGURES if found[name].reason}
+    return {name: found[name].value for name in FIGURES}, reasons

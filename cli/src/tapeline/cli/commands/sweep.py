@@ -271,7 +271,9 @@ def show(summary: dict[str, Any], results: Any, out: Console) -> None:
     """The best trials, then each fold's choice in-sample and out-of-sample, then what to doubt."""
     objective = summary["objective"]
     best = results.filter(results["part"] == "in").sort(objective, descending=True, nulls_last=True)
-    columns = [name for name in best.columns if name not in ("part", "digest", "seconds")]
+    # What is empty in every row says nothing.
+    empty = {name for name in ("refused", "undefined") if (best[name] == "").all()}
+    columns = [name for name in best.columns if name not in ("part", "digest", "seconds", *empty)]
     table = Table(*columns, title="best in-sample trials", box=None, pad_edge=False)
     for row in best.select(columns).head(10).iter_rows(named=True):
         table.add_row(
@@ -300,7 +302,10 @@ def show(summary: dict[str, Any], results: Any, out: Console) -> None:
             outside.get("total_return"),
             fold["best_by_chance"],
         )
-        chosen.add_row(str(fold["fold"]), point, *map(text_of, figures))
+        cells = [text_of(figure) for figure in figures]
+        if fold["undefined_out"]:
+            cells[1] = f"none: {fold['undefined_out']}"
+        chosen.add_row(str(fold["fold"]), point, *cells)
     out.print(chosen)
     out.print(f"{summary['trials']} trials by {summary['method']}; table in {summary['results']}")
     for warning in summary["warnings"]:
