@@ -308,3 +308,44 @@ def test_hours_of_real_minutes(tmp_path: Path) -> None:
     assert len(both[0].said.fills) > 50
     loop = expected(market, plan)
     assert (both[0].fees, both[0].final_equity) == (loop.fees, loop.equity)
+
+
+SHARES = st.sampled_from([-0.5, 0.0, 0.3, 0.5, 0.69, 0.71, 0.79, 0.81, 0.99, 1.01, 1.3, 2.2])
+"""of a limit that is lost, as in test_engine_stops"""
+
+
+def held_through(shares: list[float], *, is_daily: bool) -> Outcome:
+    """A long position whose loss after each minute is such a share of a limit, both ways alike."""
+    cash, quantity, limit, price = 100.0, 4.0, 0.05, 10.0
+    # Falling far below, then up once: no average turns while the waves last.
+    before = [*np.linspace(2.0, 1.5, 186).round(3).tolist(), *[price] * 12]
+    closes = [*before, *(round(price - share * limit * cash / quantity, 4) for share in shares)]
+    rows: list[Row] = [
+        (1 if at else 0, closes[max(at - 1, 0)], close, closes[max(at - 1, 0)], close, 1)
+        for at, close in enumerate(closes)
+    ]
+    plan = setup(
+        interval_ns=THREE,
+        parameters={"fast": "2", "slow": "60"},
+        cash=D(100),
+        quantity=D(4),
+        daily_loss_max=D("0.05") if is_daily else None,
+        drawdown_max=None if is_daily else D("0.05"),
+    )
+    market = made(rows)
+    fast, scalar = run_market(plan, market), run_market(plan, market, is_scalar=True)
+    assert fast.said == scalar.said
+    assert fast.digest == scalar.digest
+    return fast
+
+
+@given(st.lists(SHARES, min_size=3, max_size=60), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_losses_at_the_minutes_stop_both_ways_alike(shares: list[float], is_daily: bool) -> None:
+    assert len(held_through(shares, is_daily=is_daily).said.decisions) == 1
+
+
+def test_a_loss_that_is_less_for_one_minute_is_not_taken_for_the_close_of_its_bar() -> None:
+    # Warned, then quiet for a minute within a bar whose close is not, then warned again.
+    found = held_through([0.9] * 6 + [0.9, 0.3, 0.9] + [0.9] * 6 + [1.3] * 6, is_daily=False)
+    assert len(found.said.decisions) == 1
