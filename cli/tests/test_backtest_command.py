@@ -90,7 +90,7 @@ def test_without_json_a_person_reads_it(bars: Path) -> None:
         (["--slippage", "some"], "--slippage some is unknown"),
         (["--fill", "never"], "--fill never is unknown"),
         (["--trades", "other.parquet"], "either trades or bars"),
-        (["--strategy", "absent.py"], "absent.py cannot be read"),
+        (["--strategy", "absent.py"], "There is no strategy file absent.py in"),
         (["--fee-taker", "1"], "--fee-taker 1 is no share"),
         (["--drawdown-max", "20"], "--drawdown-max 20 is no share"),
         (["--daily-loss-max", "1"], "--daily-loss-max 1 is no share"),

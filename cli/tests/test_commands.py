@@ -13,7 +13,7 @@ import pytest
 from run_samples import RUN
 from typer.testing import CliRunner
 
-from tapeline.cli.app import app
+from tapeline.cli.app import app, main
 from tapeline.cli.commands.look import BadFilter, matches, parsed_filter
 from tapeline.cli.order_asked import BadOrder, number
 from tapeline.cli.records import Found, as_plain, short, utc
@@ -22,6 +22,7 @@ from tapeline.cli.tally import Tally
 from tapeline.contracts.control import ScopeKind
 from tapeline.contracts.orders import OrderStatus, OrderUpdate
 from tapeline.contracts.system import Incident
+from tapeline.runtime.exits import Stopped
 from tapeline.runtime.log import Raw
 from tapeline.runtime.trips import BadScope, parsed_scope
 
@@ -224,3 +225,27 @@ def test_runs_are_kept_found_by_name_and_deleted(tmp_path: Path) -> None:
     assert store.tape_folder("a-2").is_dir()
     with pytest.raises(RunUnknown, match="The runs are: a-2"):
         store.get("a-1")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (KeyboardInterrupt(), "Stopped.\n"),
+        (Stopped("Stopped.", "The same command goes on."), "Stopped.\nThe same command goes on.\n"),
+    ],
+)
+def test_ctrl_c_says_so_and_ends_with_130(
+    raised: BaseException,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("tapeline.backtest.run_folders.kept_runs", interrupted)
+    monkeypatch.setattr("sys.argv", ["tapeline", "backtests", "list"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == said

@@ -77,6 +77,19 @@ def test_a_file_that_is_no_strategy_is_refused_with_what_it_lacks(
         load_strategy_file(streak)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StrategyUnusable, match="cannot be read"):
-        load_strategy_file(tmp_path / "none.py")
+def test_a_file_that_is_not_there_is_refused_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StrategyUnusable) as caught:
+        load_strategy_file(Path("none.py"))
+    assert caught.value.cause == f"There is no strategy file none.py in {tmp_path}."
+    assert "Python files there: mine.py." in caught.value.remedy
+    assert "dataclass" not in caught.value.remedy
+    with pytest.raises(StrategyUnusable, match="there is no folder"):
+        load_strategy_file(tmp_path / "nowhere" / "mine.py")
+    folder = tmp_path / "folder.py"
+    folder.mkdir()
+    with pytest.raises(StrategyUnusable, match=r"cannot be read: is a directory"):
+        load_strategy_file(folder)

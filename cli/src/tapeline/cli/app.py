@@ -25,6 +25,7 @@ from tapeline.cli.commands import (
     sweep,
     venues,
 )
+from tapeline.runtime.exits import INTERRUPTED
 
 app = typer.Typer(
     name="tapeline",
@@ -82,9 +83,11 @@ def main() -> None:
     """Entry point: a failure is one message with its remedy, and a non-zero exit code."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        sys.exit(130)
+    except SystemExit as end:
+        # Typer ends so on Ctrl-C, without a word.
+        if end.code == INTERRUPTED:
+            sys.stderr.write("Stopped.\n")
+        raise
     except Exception as error:
         remedy = getattr(error, "remedy", None)
         if not isinstance(remedy, str):

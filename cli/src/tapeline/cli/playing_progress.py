@@ -47,6 +47,10 @@ class Shown:
         """Trials of a sweep that have ended."""
         self._update("trials", f"of {total}", done, total)
 
+    def on_file(self, done: int, total: int) -> None:
+        """Files of a folder that have been played."""
+        self._update("files", f"of {total}", done, total)
+
     def on_part(self, part: ShardReplay | StageReplay) -> None:
         """A part of a run was replayed."""
         self._parts += 1

@@ -53,6 +53,8 @@ def watch_of(setup: Setup) -> Watch:
         remedy = fault.remedy
         if remedy.startswith("Publish"):
             remedy = "Give another value with --param."
+        elif remedy.startswith("Install"):
+            remedy = f"Name a strategy file by its path, such as ./mine.py. {remedy}"
         raise BadConfig(fault.cause.replace(" (version 1)", ""), remedy) from fault
 
 

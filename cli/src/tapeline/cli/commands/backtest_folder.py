@@ -3,27 +3,27 @@
 Each file is an instrument, named like it without the ending; what ends otherwise is left out and
 said so. They are played by several processes,
 one at a time in each, so that memory depends on the largest alone. A file that is refused stops
-none of the others; the command then ends with an error that names it.
+none of the others; the command then ends with an error that names it. Stopped by Ctrl-C, the same
+command goes on with the files that are left.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from tapeline.cli.commands.backtest_file import Asked, BadOption, played
+from tapeline.cli.commands.backtest_file import Asked, BadOption, setup_of
 from tapeline.cli.commands.options import print_line
+from tapeline.cli.folder_players import Notes, play
 from tapeline.cli.home import home
+from tapeline.cli.playing_progress import Shown
 from tapeline.cli.screen import console
 from tapeline.runtime.clock import monotonic_s
-from tapeline.runtime.exits import USAGE, Failure
+from tapeline.runtime.exits import USAGE, Failure, Stopped
 
 ENDINGS: Final = (".parquet", ".pq", ".csv", ".csv.gz")
 FOLDER: Final = "batches"
@@ -43,9 +43,23 @@ def run(asked: Asked, workers: int, *, is_json: bool) -> None:
     jobs = jobs_of(asked)
     taken = {job.trades or job.bars for job in jobs}
     left_out = [path.name for path in _visible(asked) if path not in taken]
-    begin_s = monotonic_s()
-    rows = _played(jobs, workers or os.cpu_count() or 1)
-    table = _written(asked, rows)
+    _require_possible(jobs[0])
+    begin_s, place = monotonic_s(), _place(asked)
+    notes = Notes(place)
+    known = sum(notes.of(job) is not None for job in jobs)
+    out = console(is_json=is_json)
+    if known:
+        out.print(f"{known} of {len(jobs)} files were played before this command was stopped")
+    try:
+        with Shown(out) as shown:
+            rows = play(jobs, workers or os.cpu_count() or 1, notes, shown.on_file)
+    except KeyboardInterrupt as error:
+        raise Stopped(
+            f"Stopped: done with {notes.count} of {len(jobs)} files, whose runs are kept.",
+            "The same command goes on with the others.",
+        ) from error
+    table = _written(place, rows)
+    notes.forget()
     done = [row for row in rows if not row["refused"]]
     facts = {
         "instruments": len(done),
@@ -116,33 +130,22 @@ def _require_names(named: Sequence[tuple[Path, str]]) -> None:
         seen[name] = path
 
 
-def _played(jobs: Sequence[Asked], workers: int) -> list[dict[str, Any]]:
-    context = multiprocessing.get_context("spawn")
-    count = min(workers, len(jobs))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as pool:
-        return list(pool.map(_one, jobs))
+def _require_possible(job: Asked) -> None:
+    """What is wrong with every file's run is said once, before any is played."""
+    from tapeline.backtest.engine import strategy
+
+    strategy.watch_of(strategy.named(setup_of(job)))
 
 
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _place(asked: Asked) -> Path:
+    """The folder of the batch, the same for the same options."""
+    return home() / FOLDER / f"batch-{sha256(repr(asked).encode()).hexdigest()[:12]}"
 
 
-def _one(job: Asked) -> dict[str, Any]:
-    """The facts of one file, or why it was refused."""
-    try:
-        outcome, folder = played(job)
-    except Failure as failure:
-        return {"instrument": job.instrument, "refused": failure.cause}
-    facts = outcome.facts()
-    return {"instrument": job.instrument, "refused": "", **facts, "folder": str(folder)}
-
-
-def _written(asked: Asked, rows: Sequence[dict[str, Any]]) -> Path:
+def _written(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """The table as Parquet, whole or not at all."""
     import polars as pl
 
-    name = sha256(repr(asked).encode()).hexdigest()[:12]
-    folder = home() / FOLDER / f"batch-{name}"
     folder.mkdir(parents=True, exist_ok=True)
     flat = [{**row, "warnings": "\n".join(row.get("warnings", []))} for row in rows]
     path = folder / "results.parquet"

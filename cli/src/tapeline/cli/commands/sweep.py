@@ -46,7 +46,7 @@ from tapeline.cli.commands.file_options import (
 from tapeline.cli.commands.options import AsJson, print_json
 from tapeline.cli.playing_progress import Shown
 from tapeline.cli.screen import console
-from tapeline.runtime.exits import USAGE, Failure
+from tapeline.runtime.exits import USAGE, Failure, Stopped
 
 if TYPE_CHECKING:
     from tapeline.cli.backtests import Asked, Source
@@ -164,9 +164,10 @@ def sweep(
 def _told_when_stopped() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on with the trials that are left.", err=True)
-        raise
+    except KeyboardInterrupt as error:
+        raise Stopped(
+            "Stopped.", "The same command goes on with the trials that are left."
+        ) from error
 
 
 def _print_jobs(given: dict[str, Any], searched: Any) -> None:

@@ -7,6 +7,7 @@ Failure             has a cause, a remedy and an exit code; printed without a tr
 ├── KafkaUnavailable, TopicUnfit (kafka.py, topology.py)
 ├── MixedBuilds     (builds.py)     another build is on the money path of the run
 ├── PositionLost    records that were still to be read have been deleted
+├── Stopped         Ctrl-C, where there is more to say than that
 └── Fenced          another process has taken over
 """
 
@@ -47,6 +48,12 @@ class FileUnusable(Failure):
     """A file or folder named in the settings cannot be read or written."""
 
     exit_code = USAGE
+
+
+class Stopped(Failure):
+    """Ctrl-C: what is done is kept."""
+
+    exit_code = INTERRUPTED
 
 
 class PortBusy(Failure):

@@ -26,6 +26,8 @@ from tapeline.agents import plugins, trigger
 from tapeline.agents.plugins import GIVEN
 from tapeline.runtime import exits
 
+NAMED_MAX: Final = 8
+"""files that a message names"""
 SHOWN_DIGEST: Final = 16
 """Characters of the digest in a name."""
 CONTRACT: Final = ("initial", "step", "is_warm", "dump", "load")
@@ -68,12 +70,35 @@ def load_strategy_file(path: Path) -> StrategyFile:
     """Runs the file and finds its strategy; raises StrategyUnusable."""
     try:
         source = path.read_bytes()
+    except FileNotFoundError as error:
+        raise _absent(path) from error
     except OSError as error:
-        raise StrategyUnusable(f"{path} cannot be read: {error}.", REMEDY) from error
+        why = (error.strerror or str(error)).lower()
+        raise StrategyUnusable(
+            f"The strategy file {path} cannot be read: {why}.",
+            "Name a Python file that this user may read.",
+        ) from error
     digest = sha256(source).hexdigest()
     module = _module(path, source, f"tapeline_strategy_{path.stem}_{digest[:SHOWN_DIGEST]}")
     return StrategyFile(
         path=path, name=path.stem, digest=digest, implementation=_strategy_of(module, path)
+    )
+
+
+def _absent(path: Path) -> StrategyUnusable:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return StrategyUnusable(
+            f"There is no strategy file {path}: there is no folder {folder}.",
+            "Write the path from the folder in which the command is typed, or whole.",
+        )
+    there = sorted(other.name for other in folder.glob("*.py"))
+    more = " …" if len(there) > NAMED_MAX else ""
+    listed = ", ".join(there[:NAMED_MAX]) + more if there else "none"
+    return StrategyUnusable(
+        f"There is no strategy file {path.name} in {folder}.",
+        f"Python files there: {listed}. Write the path from the folder in which the command is "
+        "typed, or whole. To begin one, see docs/how-to-add-a-trigger.md.",
     )
 
 
