@@ -18,6 +18,8 @@ class MemoryLog:
     kept_from: dict[TopicPartition, int] = field(default_factory=dict)
     markers: int = 0
     """offsets behind each partition's last record that hold no record"""
+    ids: dict[str, str] = field(default_factory=dict)
+    """of topics that were deleted and made again"""
     reads: list[tuple[TopicPartition, int, int]] = field(default_factory=list)
 
     def add(
@@ -34,6 +36,9 @@ class MemoryLog:
 
     def partition_count(self, topic: str) -> int:
         return len([place for place in self.records if place[0] == topic])
+
+    def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        return {name: self.ids.get(name, "first") for name in names}
 
     def starts(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return {place: self.kept_from.get(place, 0) for place in places}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
@@ -79,3 +80,29 @@ def test_a_stream_gives_what_is_read_at_once(
     admin.delete_records([deleted])[deleted].result(30)
     with pytest.raises(PositionLost, match=r"has to read .* at offset 12"):
         list(reader.stream(place, 12, end))
+
+
+def test_a_topic_that_is_made_again_has_another_id(kafka_bootstrap: str) -> None:
+    topic, config = f"again-{uuid.uuid4()}", {"bootstrap.servers": kafka_bootstrap}
+    admin, found = AdminClient(config), [""]
+    reader, name = LogReader(config, topic[:6]), topic[6:]
+    with pytest.raises(LogUnavailable, match=name):
+        reader.topic_ids([name])
+    for _ in range(2):
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+        found.append(_new_id(reader, name, found[-1]))
+        assert reader.topic_ids([name]) == {name: found[-1]}
+        admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+    assert len(set(found)) == 3
+
+
+def _new_id(reader: LogReader, name: str, before: str) -> str:
+    """Once the broker knows of what its controller has done."""
+    while True:
+        try:
+            found = reader.topic_ids([name])[name]
+        except LogUnavailable:
+            found = before
+        if found != before:
+            return found
+        time.sleep(0.05)

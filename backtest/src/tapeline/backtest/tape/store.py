@@ -7,18 +7,18 @@ another name and is moved, so it is whole or not there; whoever pulls a partitio
 that two processes do not pull the same twice. What a process that was killed left behind is taken
 away by the next. The tape of a run that has ended is closed: where each partition ends is written
 down, and a file or a folder that is gone later is missed. Which run it is of is written down as
-well: a name may come again when a run has been deleted.
+well, and which topic each partition is of: a name may come again when it has been deleted.
 
 Errors:
     TapeHole        records were deleted before they were pulled, or a file is missing
     TapeDamaged     a file does not hold what it held when it was written
-    TapeForeign     the folder holds the tape of another run
+    TapeForeign     the folder holds the tape of another run, or of a topic that is gone
+    TapeUnwritable  there is no room for more
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +35,7 @@ from tapeline.backtest.tape.tape_file import (
     Part,
     TapeDamaged,
     part_of,
+    put,
     read_frame,
     read_raws,
     read_values,
@@ -50,6 +51,8 @@ ENDS: Final = "ends.json"
 """of a closed tape: topic-partition -> offset behind its last record"""
 OWNER: Final = "run.json"
 """of a tape: what tells its run from all others"""
+TOPIC: Final = "topic"
+"""in the folder of a partition: what the cluster calls its topic"""
 OnPulled = Callable[[int, int], None]
 """Hears (offsets that are on the tape, offsets in all)."""
 
@@ -71,6 +74,10 @@ class Log(Protocol):
 
     def partition_count(self, topic: str) -> int:
         """Partitions of a topic."""
+        ...
+
+    def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """What the cluster calls each topic: one that was deleted and made again has another."""
         ...
 
     def starts(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -98,19 +105,26 @@ class Tape:
         names: Sequence[str],
         on_pulled: OnPulled = lambda _done, _all: None,
     ) -> None:
-        """Takes what is not there yet of all partitions of the topics; raises TapeHole."""
+        """Takes what is not there yet of all partitions of the topics; raises TapeHole,
+        TapeForeign, TapeUnwritable."""
+        ids = log.topic_ids(names)
         places = [(name, number) for name in names for number in range(log.partition_count(name))]
         starts, ends = log.starts(places), log.ends(places)
         total, done = sum(ends.values()), 0
         for place in places:
             with self._locked(place) as folder:
-                start = self._resumed(place, folder, starts[place])
+                _belongs(place, folder, ids[place[0]])
+                start = self._resumed(place, folder, (starts[place], ends[place]))
                 done += start
                 with closing(_pulled(log, place, folder, (start, ends[place]))) as edges:
                     for behind in edges:
                         done += behind - start
                         start = behind
                         on_pulled(done, total)
+        after = log.topic_ids(names)
+        for name in names:
+            if after[name] != ids[name]:
+                raise _another(name, self.folder)
 
     def belong_to(self, run: Mapping[str, str | int]) -> None:
         """Writes down whose tape it is, or raises TapeForeign where it is another's or nobody's."""
@@ -195,11 +209,17 @@ class Tape:
         for part in self._parts(place):
             yield read_frame(place, part)
 
-    def _resumed(self, place: TopicPartition, folder: Path, log_start: int) -> int:
-        """Where pulling goes on."""
+    def _resumed(self, place: TopicPartition, folder: Path, bounds: tuple[int, int]) -> int:
+        """Where pulling goes on; `bounds` are those of the log."""
         for path in folder.glob(f"*{PART}"):
             path.unlink()  # of a process that was killed; we hold the lock
-        position = self.end(place)
+        position, (log_start, log_end) = self.end(place), bounds
+        if log_end < position:
+            raise TapeForeign(
+                f"{place[0]}-{place[1]} ends at offset {log_end}, and the tape has it up to "
+                f"{position}: the topic has lost records, or is another one of this name.",
+                f"Delete {self.folder} to pull it again, if these are the topics of the run.",
+            )
         if log_start > position:
             raise TapeHole(
                 f"{place[0]}-{place[1]}: offsets {position} to {log_start - 1} were deleted from "
@@ -245,15 +265,31 @@ class Tape:
         return sorted(self.folder.glob("*-[0-9]*/"))
 
     def _note(self, name: str, content: Mapping[str, str | int]) -> None:
-        part = self.folder / f"{name}.{os.getpid()}{PART}"
-        part.write_bytes(msgspec.json.encode(content))
-        os.replace(part, self.folder / name)
+        put(self.folder / name, msgspec.json.encode(content))
 
     def _not_whole(self, what: str) -> TapeHole:
         return TapeHole(
             f"The tape in {self.folder} is not what it was: {what}.",
             "Delete the folder to pull it again from the topics.",
         )
+
+
+def _belongs(place: TopicPartition, folder: Path, topic_id: str) -> None:
+    """Writes down of which topic a partition is, or raises TapeForeign where it is another's."""
+    noted = folder / TOPIC
+    try:
+        if noted.read_text() != topic_id:
+            raise _another(place[0], folder.parent)
+    except FileNotFoundError:  # of a build that did not note it
+        put(noted, topic_id.encode())
+
+
+def _another(topic: str, folder: Path) -> TapeForeign:
+    return TapeForeign(
+        f"The topic {topic} was deleted and made again: the tape in {folder} has records of both, "
+        "or of the one that is gone.",
+        "Delete the folder to pull it again, if these are the topics of the run.",
+    )
 
 
 def _place_of(folder: Path) -> TopicPartition:

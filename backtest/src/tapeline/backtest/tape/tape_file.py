@@ -11,6 +11,7 @@ such.
 
 Errors:
     TapeDamaged     a file does not hold what it held when it was written
+    TapeUnwritable  there is no room for it, or it may not be written
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ class TapeDamaged(Failure):
     exit_code = USAGE
 
 
+class TapeUnwritable(Failure):
+    """A file of the tape cannot be written."""
+
+    exit_code = USAGE
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Part:
     """A file and the offsets it stands for."""
@@ -82,7 +89,7 @@ def part_of(path: Path) -> Part:
 
 
 def write(folder: Path, topic: str, bounds: tuple[int, int], found: RawColumns) -> None:
-    """The records of a range; the file is whole or not there."""
+    """The records of a range; the file is whole or not there. Raises TapeUnwritable."""
     frames = frames_of(topic)
     metadata = {
         FORMAT: COLUMNS,
@@ -95,13 +102,23 @@ def write(folder: Path, topic: str, bounds: tuple[int, int], found: RawColumns) 
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", metadata=metadata)
     content = buffer.getbuffer()
-    name = f"{bounds[0]:020d}-{bounds[1]:020d}-{_digest(content)}.parquet"
-    part = folder / f"{name}{PART}"
-    with part.open("wb") as written:
-        written.write(content)
-        written.flush()
-        os.fsync(written.fileno())
-    os.replace(part, folder / name)
+    put(folder / f"{bounds[0]:020d}-{bounds[1]:020d}-{_digest(content)}.parquet", content)
+
+
+def put(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file under another name and moves it; raises TapeUnwritable."""
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    try:
+        with part.open("wb") as written:
+            written.write(content)
+            written.flush()
+            os.fsync(written.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise TapeUnwritable(
+            f"{path} cannot be written: {error.strerror}.",
+            "What was pulled is kept: make room for the rest, and start again.",
+        ) from error
 
 
 def _bytes_frame(found: RawColumns) -> pl.DataFrame:

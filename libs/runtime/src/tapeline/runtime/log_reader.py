@@ -19,6 +19,7 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    TopicCollection,
 )
 from confluent_kafka import TopicPartition as KafkaPlace
 from confluent_kafka.admin import AdminClient
@@ -135,6 +136,17 @@ class LogReader:
         if found is None or found.error is not None:
             raise LogUnavailable(f"topic {name} does not exist")
         return len(found.partitions)
+
+    def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """What the cluster calls each topic: one that was deleted and made again has another."""
+        wanted = TopicCollection([self._prefix + name for name in names])
+        found = self._admin.describe_topics(wanted, request_timeout=TIMEOUT_S)
+        try:
+            return {name: str(found[self._prefix + name].result().topic_id) for name in names}
+        except KafkaException as error:
+            raise LogUnavailable(
+                f"the broker does not tell of {', '.join(names)}: {error}"
+            ) from error
 
     def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """High watermarks: behind the last record, aborted and open transactions included."""
