@@ -51,3 +51,22 @@ def test_venues_are_told_apart_and_those_without_an_account_are_left_out() -> No
     assert "OTHER fees" in names
     assert len(names) == 28
     assert {one.name for one in assumed([unused])} >= {"fees", "queue"}
+
+
+def test_the_last_record_of_an_id_counts() -> None:
+    """As on the topic config, where what was changed comes behind what it changes."""
+    dearer = replace(VENUE, taker_fee_rate=Decimal("0.002"), version=2)
+    moved = replace(ACCOUNT, venue="OTHER", version=2)
+    other = replace(VENUE, venue="OTHER", borrow_rate=Decimal("0.2"))
+
+    def told(*records: object) -> dict[str, str]:
+        return {one.name: one.value for one in assumed(records)}
+
+    assert told(VENUE, dearer, SPOT, ACCOUNT)["fees"] == "maker 0 %, taker 0.2 %"
+    assert told(dearer, VENUE, SPOT, ACCOUNT)["fees"] == "maker 0 %, taker 0.1 %"
+    assert told(VENUE, other, SPOT, ACCOUNT, moved)["borrow"] == f"{BTC.instrument_id} 20 %"
+    assert told(VENUE, other, SPOT, moved, ACCOUNT)["borrow"] == f"{BTC.instrument_id} 10 %"
+    one, another = told(VENUE, BTC, ACCOUNT)["borrow"], told(VENUE, SPOT, ACCOUNT)["borrow"]
+    assert one != another
+    assert told(VENUE, SPOT, BTC, ACCOUNT)["borrow"] == one
+    assert told(VENUE, BTC, SPOT, ACCOUNT)["borrow"] == another

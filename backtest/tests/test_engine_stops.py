@@ -21,6 +21,8 @@ from tapeline.backtest.engine.outcome import Outcome
 from tapeline.backtest.engine.rows import BAR_COLUMNS
 from tapeline.backtest.engine.run import run_market
 from tapeline.backtest.engine.setup import Costs, Setup
+from tapeline.backtest.engine.stops import _over_last
+from tapeline.risk.breakers import CONFIRMATIONS
 
 D = Decimal
 HOUR = 60 * MINUTE
@@ -152,3 +154,13 @@ def test_real_prices_stop_both_ways_alike(drawdown: str) -> None:
         cash = D(repr(market.last_price * 2))
         found = require_the_same(market, replace(plan, cash=cash))
         assert len(found.said.decisions) > 10
+
+
+def test_the_best_of_as_many_marks_as_risk_confirms_a_loss_with() -> None:
+    """By hand: each value and the two before it."""
+    values = np.array([3.0, 1.0, 5.0, 2.0, 4.0, 1.0, 0.0])
+    assert CONFIRMATIONS == 3
+    assert _over_last(values, np.maximum).tolist() == [3, 3, 5, 5, 5, 4, 4]
+    assert _over_last(values, np.minimum).tolist() == [3, 1, 1, 1, 2, 1, 0]
+    assert _over_last(values[:1], np.maximum).tolist() == [3]
+    assert values.tolist() == [3, 1, 5, 2, 4, 1, 0], "what is looked at stays as it is"

@@ -347,6 +347,40 @@ def test_partial_fills_of_one_order_are_one_round_trip() -> None:
     assert trips_of(fills) == [("LONG", 4.0, 10.75, 12.5, 7.0)]
 
 
+def held_after(*quantities: float) -> list[float]:
+    """What is open after buys (above zero) and sells at one price."""
+    fills = [
+        fill(at, "BUY" if quantity > 0 else "SELL", abs(quantity), 10)
+        for at, quantity in enumerate(quantities)
+    ]
+    return round_trips(table("fills", fills))[1]["quantity"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("quantities", "held"),
+    [
+        ((1_000_000.0000005, -1_000_000), [0.0000005]),
+        ((0.0000005, 1_000_000, -1_000_000), [0.0000005]),
+        ((1_000_000, -999_999.9999999999), [0.0000000001]),
+        ((1e-18, 1e18, -1e18), [1e-18]),
+        # In floats 5.6e-17 would be left, and 2.8e-17 be missing.
+        ((0.1, 0.1, 0.1, -0.3), []),
+        ((0.3, -0.1, -0.2), []),
+        ((0.3, -0.1, -0.1, -0.1, 0.7, -0.6, -0.1), []),
+        # 18 digits, of which floats keep 17: 0.999999999999999999 in all.
+        ((0.123456789012345678, 0.876543210987654321, -0.999999999999999999), []),
+        ((0.333333333333333333, 0.333333333333333333, -0.666666666666666666), []),
+        # Sold what was held and a little more.
+        ((1_000_000, -1_000_000.0000005), [-0.0000005]),
+    ],
+)
+def test_a_position_is_closed_when_nothing_is_left_of_it(
+    quantities: tuple[float, ...], held: list[float]
+) -> None:
+    assert held_after(*quantities) == held
+    assert held_after(*(-one for one in quantities)) == [-one for one in held]
+
+
 def test_groups_and_accounts_do_not_close_each_other() -> None:
     fills = [
         fill(0, "BUY", 1, 10),

@@ -4,20 +4,28 @@ Within an account, group and instrument a fill closes the oldest open quantity o
 what is left of it opens. The parts of one entry order closed by one exit order are one round trip,
 at their average prices; fees are shared by quantity. Prices are in the instrument's currency; fees
 and profit in the base currency, profit after fees, at the rate of the exit (fees at their own).
+
+Quantities are matched as decimals, and a position is closed when nothing is left of it. The tables
+hold them as floats: one of more than 15 digits may be off by half of its last bit, and what is no
+more than that of all fills that took part is no position.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import deque
 from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
 from typing import Final
 
 import polars as pl
 
 from tapeline.backtest.run_tables import FLOAT, INT, TEXT
 
-DUST: Final = 1e-12
-"""a quantity below this share of its fill is the rounding of floats"""
+EXACT: Final = Context(prec=800)
+"""enough for any floats beside each other"""
+ZERO: Final = Decimal(0)
 COLUMNS: Final = {
     "account_id": TEXT,
     "group_id": TEXT,
@@ -47,8 +55,10 @@ OPEN_COLUMNS: Final = {
 class _Lot:
     ts_ns: int
     order: str
-    quantity: float
+    quantity: Decimal
     """signed"""
+    doubt: Decimal
+    """by how much it may be off"""
     price: float
     fee_per_unit: float
     """base currency"""
@@ -84,19 +94,18 @@ class _Book:
 
     def fill(self, fill: _Lot) -> None:
         """Closes what it can, opens what is left."""
-        whole = abs(fill.quantity)
-        while self.lots and self.lots[0].quantity * fill.quantity < 0:
+        while self.lots and (self.lots[0].quantity > 0) != (fill.quantity > 0):
             lot = self.lots[0]
             part = min(abs(lot.quantity), abs(fill.quantity))
-            self._match(lot, fill, part)
+            self._match(lot, fill, float(part))
             lot.quantity -= part if lot.quantity > 0 else -part
             fill.quantity -= part if fill.quantity > 0 else -part
-            if abs(lot.quantity) <= DUST * whole:
+            lot.doubt = fill.doubt = lot.doubt + fill.doubt
+            if abs(lot.quantity) <= lot.doubt:
                 self.lots.popleft()
-            if abs(fill.quantity) <= DUST * whole:
+            if abs(fill.quantity) <= fill.doubt:
                 return
-        if fill.quantity:
-            self.lots.append(fill)
+        self.lots.append(fill)
 
     def _match(self, lot: _Lot, fill: _Lot, part: float) -> None:
         side = "LONG" if lot.quantity > 0 else "SHORT"
@@ -118,6 +127,12 @@ def round_trips(fills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     The cost is quantity x price x multiplier, in the instrument's currency.
     """
+    with localcontext(EXACT):
+        books = _books(fills)
+        return _closed(books), _open(books)
+
+
+def _books(fills: pl.DataFrame) -> dict[tuple[str, str, str], _Book]:
     books: dict[tuple[str, str, str], _Book] = {}
     names = ("account_id", "group_id", "instrument_id", "client_order_id", "side")
     ordered = fills.sort("ts_event_ns", maintain_order=True).with_columns(
@@ -131,11 +146,13 @@ def round_trips(fills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         account, group, instrument, order, side, ts_ns, quantity, price, fee, *terms = row
         if not quantity:
             continue
+        exact, doubt = _meant(quantity)
         lot = _Lot(
             ts_ns=ts_ns,
             # A fill that names no order is an order of its own.
             order=order or f"fill {number}",
-            quantity=quantity if side == "BUY" else -quantity,
+            quantity=exact if side == "BUY" else -exact,
+            doubt=doubt,
             price=price,
             fee_per_unit=fee * terms[2] / quantity,
             multiplier=terms[0],
@@ -143,7 +160,14 @@ def round_trips(fills: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             rate=terms[2],
         )
         books.setdefault((account, group, instrument), _Book()).fill(lot)
-    return _closed(books), _open(books)
+    return books
+
+
+def _meant(quantity: float) -> tuple[Decimal, Decimal]:
+    """(the decimal that a float was made of, by how much it may be another)."""
+    meant = Decimal(repr(quantity))
+    is_certain = len(meant.normalize().as_tuple().digits) <= sys.float_info.dig
+    return meant, ZERO if is_certain else Decimal(math.ulp(quantity)) / 2
 
 
 def _closed(books: dict[tuple[str, str, str], _Book]) -> pl.DataFrame:
@@ -171,9 +195,10 @@ def _open(books: dict[tuple[str, str, str], _Book]) -> pl.DataFrame:
     rows = []
     for key, book in books.items():
         if book.lots:
-            quantity = sum(lot.quantity for lot in book.lots)
-            cost = sum(lot.quantity * lot.price * lot.multiplier for lot in book.lots)
-            fees = sum(abs(lot.quantity) * lot.fee_per_unit for lot in book.lots)
+            held = [(float(lot.quantity), lot) for lot in book.lots]
+            quantity = float(sum(lot.quantity for lot in book.lots))
+            cost = sum(one * lot.price * lot.multiplier for one, lot in held)
+            fees = sum(abs(one) * lot.fee_per_unit for one, lot in held)
             last = book.lots[-1]
             rows.append((*key, quantity, cost, fees, last.multiplier, last.currency))
     return pl.DataFrame(rows, schema=OPEN_COLUMNS, orient="row")
