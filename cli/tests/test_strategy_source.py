@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from tapeline.backtest.data_check.findings import DataUnfit
 from tapeline.backtest.engine.market import load_bars, market_of_trades
 from tapeline.cli.app import app
+from tapeline.cli.runs import RunStore
 from tapeline.cli.sources import BadSource
 from tapeline.cli.strategy_source import Wanted, looked_at, prepared_strategy, slice_of, stem_of
 from tapeline.contracts.config import Account, Instrument, Mandate, TradingGroup
@@ -155,6 +156,9 @@ def test_faulty_data_are_not_played_on_paper_unless_accepted(
     said = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).stdout)
     assert played == ["mine-1"]
     assert any("ABSURD_PRICE" in line for line in said["data_warnings"]) is is_faulty
+    # A report that is made of the run later tells the same.
+    kept = RunStore(tmp_path / "home").get("mine-1")
+    assert list(kept.data_warnings) == said["data_warnings"]
 
 
 def test_an_exchange_is_followed_in_real_time_on_paper(tmp_path: Path, strategy: Path) -> None:

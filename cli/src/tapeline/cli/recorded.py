@@ -30,7 +30,7 @@ def exported(name: str, account_id: str = "") -> RunTables:
             title=run.name,
             source=run.source,
             account_id=account_id,
-            warnings=() if run.result else (RUNNING,),
+            warnings=(*run.data_warnings, *(() if run.result else (RUNNING,))),
             is_paced=run.is_paced,
         )
         found = export_run(place.reader, told)

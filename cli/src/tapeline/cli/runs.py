@@ -55,6 +55,8 @@ class Run:
     """empty while it runs; then complete, stopped or failed"""
     execution_rules: dict[str, int] = field(default_factory=dict)
     """rules of execution that its settings made, by name; empty: as they are by default"""
+    data_warnings: tuple[str, ...] = ()
+    """what was found in its files before it began, and a report must tell"""
 
     @property
     def prefix(self) -> str:
@@ -129,4 +131,5 @@ class RunStore:
     @staticmethod
     def _read(path: Path) -> Run:
         data = json.loads(path.read_text())
-        return Run(**{**data, "shards": tuple(data["shards"])})
+        tuples = {name: tuple(data.get(name, ())) for name in ("shards", "data_warnings")}
+        return Run(**{**data, **tuples})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 
@@ -73,9 +73,12 @@ class Data:
     options: Mapping[str, str]
 
 
-def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, Source]:
-    """A new run of a strategy file; its folder keeps the file. Raises StrategyUnusable for a file
-    that is no strategy and BadSource for data that is not there."""
+def prepared_strategy(
+    home: Path, wanted: Wanted, warnings: tuple[str, ...] = ()
+) -> tuple[Run, Configuration, Source]:
+    """A new run of a strategy file; its folder keeps the file, and what a reader must know of the
+    data. Raises StrategyUnusable for a file that is no strategy and BadSource for data that is not
+    there."""
     store = RunStore(home)
     stem = stem_of(wanted.path)
     name = store.new_name(stem)
@@ -112,6 +115,8 @@ def prepared_strategy(home: Path, wanted: Wanted) -> tuple[Run, Configuration, S
         text=Template(PRESET.read_text()).substitute(texts),
     )
     run, configuration = prepared(home, source, stem, name)
+    run = replace(run, data_warnings=warnings)
+    store.save(run)
     return run, configuration, source
 
 

@@ -102,7 +102,9 @@ def _play(wanted: Wanted, *, accept_faults: bool, is_json: bool) -> None:
     warnings = strategy_source.looked_at(home(), wanted, accept_faults=accept_faults)
     for line in warnings:
         out.print(f"! {line}", markup=False, style="yellow")
-    prepared_run, configuration, source = strategy_source.prepared_strategy(home(), wanted)
+    prepared_run, configuration, source = strategy_source.prepared_strategy(
+        home(), wanted, warnings
+    )
     facts = run_demo(home(), prepared_run, configuration, source, out)
     if is_json:
         shown = {name: value for name, value in facts.items() if name[0] != "_"}
