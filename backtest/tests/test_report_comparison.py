@@ -96,7 +96,7 @@ def test_legends_say_what_differs_and_a_table_which_run_it_is() -> None:
     page = comparison_page(compared)
     assert '"name":"cross on X, fast 5"' in page
     assert '"name":"digest-one"' not in page
-    assert "<td>digest-one</td>" in page
+    assert '<td class="id">digest-one</td>' in page
 
 
 def test_a_page_compares_many_runs_in_one_file() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tapeline.backtest.report.analysis import Analysis, facts_of
 from tapeline.backtest.report.catalogue import FIGURES, SECTIONS
-from tapeline.backtest.report.charts import LINES, Chart, line, shares, thinned_note
+from tapeline.backtest.report.charts import LINES, Chart, Trace, line, shares, thinned_note
 from tapeline.backtest.report.document import (
     chart_places,
     document,
@@ -178,7 +178,7 @@ def _growth_chart(comparison: Comparison) -> Chart:
     return Chart(
         title="Growth",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": shares(*(trace["y"] for trace in data))},
+        layout=_layout(data),
         height=420,
         notes=notes,
     )
@@ -198,9 +198,19 @@ def _drawdown_chart(comparison: Comparison) -> Chart:
     return Chart(
         title="Drawdown",
         data=data,
-        layout={"xaxis": {"type": "date"}, "yaxis": shares(*(trace["y"] for trace in data))},
+        layout=_layout(data),
         height=280,
     )
+
+
+def _layout(data: Sequence[Trace]) -> dict[str, Any]:
+    """Labels are long, and below the chart they are in nobody's way."""
+    return {
+        "xaxis": {"type": "date"},
+        "yaxis": shares(*(trace["y"] for trace in data)),
+        "margin": {"l": 64, "r": 12, "t": 32, "b": 36},
+        "legend": {"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
+    }
 
 
 def _run_table(comparison: Comparison) -> str:
@@ -211,8 +221,11 @@ def _run_table(comparison: Comparison) -> str:
     ):
         facts = analysis.description
         span = span_text(span_of(analysis.run))
-        cells = (label, name, facts.kind, span, Path(facts.source).name)
-        rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+        cells = (facts.kind, span, Path(facts.source).name)
+        rows.append(
+            f'<td>{escape(label)}</td><td class="id">{escape(name)}</td>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        )
     head = ("run", "run id", "kind", "from, to, UTC", "data")
     return table(head, rows, numbers_from=len(head))
 

@@ -59,6 +59,7 @@ def _about(analysis: Analysis) -> list[str]:
     return [
         f"{facts.kind} {facts.run_id} – {facts.source}" if facts.source else facts.run_id,
         f"{analysis.period} – starting cash {start}{currency}",
+        ", ".join(f"{name} {value}" for name, value in facts.parameters.items()),
         f"{counted(len(analysis.run['fills']), 'fill')}, "
         f"{counted(analysis.trading.total.round_trips, 'round trip')}"
         + (f" – benchmark: {analysis.benchmark.name}" if analysis.benchmark is not None else ""),
