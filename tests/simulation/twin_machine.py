@@ -85,10 +85,10 @@ class TwinChain(RuleBasedStateMachine):
     met: ClassVar[Counter[str]] = Counter()
     """what all walks have come to"""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = "PAPER") -> None:
         super().__init__()
-        risk = Context(run_id=world.RUN, service="risk", shard=0, mode="PAPER")
-        execution = Context(run_id=world.RUN, service="execution", shard=0, mode="PAPER")
+        risk = Context(run_id=world.RUN, service="risk", shard=0, mode=mode)
+        execution = Context(run_id=world.RUN, service="execution", shard=0, mode=mode)
         self.now_ns = world.T0
         self.risk = Twins(lambda: RiskCore(risk))
         self.execution = Twins(lambda: ExecutionCore(execution, Rules()))
@@ -430,8 +430,15 @@ class TwinChain(RuleBasedStateMachine):
     )
     def trip(self, place: tuple[ScopeKind, str], level: SwitchLevel, is_released: bool) -> None:
         """A halt by file, at both processes."""
+        trip = self.trip_of(place, level)
+        self.tell(trip)
+        self.met["trip"] += 1
+        if is_released:
+            self.tell(SetTradingState(**self._signed(place), state=TradingState.ACTIVE))
+
+    def trip_of(self, place: tuple[ScopeKind, str], level: SwitchLevel) -> LocalTrip:
         self.number += 1
-        trip = LocalTrip(
+        return LocalTrip(
             trip_id=f"trip-{self.number}",
             origin="file halt",
             scope=place[0],
@@ -442,10 +449,6 @@ class TwinChain(RuleBasedStateMachine):
             sequence=self.now_ns + self.number,
             expires_ns=self.now_ns + 5 * world.SECOND,
         )
-        self.tell(trip)
-        self.met["trip"] += 1
-        if is_released:
-            self.tell(SetTradingState(**self._signed(place), state=TradingState.ACTIVE))
 
     def _signed(self, place: tuple[ScopeKind, str]) -> dict[str, Any]:
         self.number += 1
