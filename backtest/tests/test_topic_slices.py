@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from memory_log import MemoryLog
 
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import NothingThere
+from tapeline.backtest.tape import topic_slices
+from tapeline.backtest.tape.bulk_frame import BulkFrames
+from tapeline.backtest.tape.decoded import EVERYTHING
 from tapeline.backtest.tape.slice_tape import SliceTape, keep
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.backtest.tape.topic_slices import TopicSlices
@@ -24,6 +32,7 @@ from tapeline.contracts.market import (
 )
 from tapeline.contracts.system import Watermark
 from tapeline.runtime.codec import encode
+from tapeline.runtime.intake import Resolve
 
 WIDTH_NS = 100
 TICK = Trade(
@@ -209,3 +218,62 @@ def test_slices_that_were_kept_as_columns_have_their_funding_rates(tmp_path: Pat
         return [one async for one in SliceTape(tmp_path / "kept", WIDTH_NS).played()]
 
     assert asyncio.run(there_and_back()) == [part]
+
+
+EDGES = st.sampled_from([0, 99, 100, 101, 149, 150, 199, 200, 250, 300, 10**6])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    ticks=st.lists(
+        st.tuples(st.integers(0, 299), st.sampled_from(["A.B", "C.D"]), st.integers(0, 1)),
+        max_size=20,
+    ),
+    is_paced=st.booleans(),
+    edges=st.tuples(EDGES, EDGES),
+    names=st.sampled_from([(), ("A.B",), ("C.D", "A.B"), ("X.Y",)]),
+)
+def test_ticks_that_are_not_played_are_never_made_and_the_slices_stay_the_same(
+    ticks: list[tuple[int, str, int]],
+    is_paced: bool,
+    edges: tuple[int, int],
+    names: tuple[str, ...],
+) -> None:
+    """Beside slices of all ticks, of which those that are not chosen are taken out behind."""
+    partitions: list[list[Trade | Watermark]] = [[], []]
+    for number in range(1, 4):
+        for ts_ns, name, place in ticks:
+            if ts_ns // WIDTH_NS == number - 1:
+                partitions[place].append(tick(ts_ns, name))
+        for one in partitions:
+            one.append(mark(number, is_paced=is_paced, is_final=is_paced and number == 3))
+    choice = Choice(start_ns=edges[0], end_ns=edges[1], instruments=frozenset(names))
+    made: list[int] = []
+
+    def found(wanted: Callable[[Choice], pl.Expr]) -> object:
+        records = BulkFrames.records
+
+        def counted(self: BulkFrames, frame: pl.DataFrame, resolve: Resolve | None = None) -> Any:
+            made[-1] += frame.filter(frame["record"] == "Trade").height
+            return records(self, frame, resolve)
+
+        made.append(0)
+        with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+            patch.setattr(topic_slices, "_played", wanted)
+            patch.setattr(BulkFrames, "records", counted)
+            try:
+                parts = sliced(Path(folder), *partitions, choice=choice)
+                # A partition without ticks and one that is not there are the same to all readers.
+                return [
+                    replace(part, ticks={at: one for at, one in part.ticks.items() if one})
+                    for part in parts
+                ]
+            except NothingThere:
+                return None
+
+    assert found(topic_slices._played) == found(lambda _choice: EVERYTHING)
+    slice_start, slice_end = edges[0] // WIDTH_NS * WIDTH_NS, -(-edges[1] // WIDTH_NS) * WIDTH_NS
+    assert made[0] <= sum(
+        choice.is_played(ts_ns, name) if is_paced else slice_start <= ts_ns < slice_end
+        for ts_ns, name, _ in ticks
+    )

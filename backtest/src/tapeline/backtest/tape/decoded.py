@@ -18,7 +18,7 @@ import polars as pl
 from tapeline.backtest.tape.bulk_frame import RECORD
 from tapeline.backtest.tape.store import Tape
 from tapeline.contracts import topics
-from tapeline.contracts.system import Consumed
+from tapeline.contracts.system import Consumed, Watermark
 from tapeline.runtime.codec import DecodeError, Decoder
 from tapeline.runtime.core import Input, Undecodable
 from tapeline.runtime.exits import USAGE, Failure
@@ -29,6 +29,8 @@ from tapeline.runtime.writer_schemas import RecordedSchemas
 NEEDED: Final = (topics.CONFIG, topics.CONTROL, topics.LLM_CALLS)
 """topics of which no record may be left out; of the others the services put aside what they cannot
 read, and go on"""
+EVERYTHING: Final = pl.lit(value=True)
+WATERMARK: Final = Watermark.AVRO.rpartition(".")[2]
 UNKNOWN_SCHEMA: Final = "UNKNOWN_SCHEMA"
 
 
@@ -56,10 +58,17 @@ class Decoded:
                     self._require((place, raw.offset), event.record.code, reason)
                 yield raw, event
 
-    def columns(self, place: TopicPartition) -> Iterator[tuple[pl.DataFrame, list[Any]]]:
-        """(a file of a bulk topic, the record of each row or its DecodeError); raises
-        RecordUnreadable and what the tape raises."""
-        for frame, made in self._tape.columns(place):
+    def columns(
+        self, place: TopicPartition, wanted: pl.Expr = EVERYTHING
+    ) -> Iterator[tuple[pl.DataFrame, list[Any]]]:
+        """(rows of a file of a bulk topic, the record of each or its DecodeError); raises
+        RecordUnreadable and what the tape raises.
+
+        Of ticks that are columns those that are not `wanted` are left out before they are made.
+        """
+        is_kept = pl.col(RECORD).is_null() | (pl.col(RECORD) == WATERMARK) | wanted
+        for whole, made in self._tape.columns(place):
+            frame = whole.filter(is_kept)
             records = made.records(frame, self._schemas.resolve)
             self._require_all(place, frame, records)
             yield frame, records

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Final
 
+import polars as pl
+
 from tapeline.backtest.paced.setup import ALL, Choice, MacroInput, MarketSlice
 from tapeline.backtest.paced.windows import windowed
 from tapeline.backtest.tape.bulk_frame import frames_of
-from tapeline.backtest.tape.decoded import Decoded
+from tapeline.backtest.tape.decoded import EVERYTHING, Decoded
 from tapeline.backtest.tape.store import Tape, TapeHole
 from tapeline.contracts import topics
 from tapeline.contracts.market import FundingRate, MacroReading, Quote, Trade
@@ -62,6 +64,8 @@ class TopicSlices:
     _left_out: Counter[str] = field(default_factory=Counter, init=False)
     _first: dict[str, str] = field(default_factory=dict, init=False)
     _decoded: Decoded = field(init=False)
+    _wanted: pl.Expr = field(default=EVERYTHING, init=False)
+    """the ticks that are made into records at all"""
 
     def __post_init__(self) -> None:
         """Makes what decodes the records of the tape."""
@@ -91,7 +95,10 @@ class TopicSlices:
             for number in range(self.tape.partition_count(topic))
         ]
         if any(map(self._is_marked, places)):
+            self._wanted = _played(self.choice)
             return self._as_marked(places)
+        # Where slices begin and end follows from all of their events: only whole ones are left out.
+        self._wanted = _played(_whole_slices(self.choice, self.width_ns))
         return self._by_width(places)
 
     def _is_marked(self, place: TopicPartition) -> bool:
@@ -164,7 +171,7 @@ class TopicSlices:
         """What can be read; the rest is in quarantine, and counted."""
         topic, number = place
         if frames_of(topic) is not None:
-            for frame, records in self._decoded.columns(place):
+            for frame, records in self._decoded.columns(place, self._wanted):
                 found = [record for record in records if not isinstance(record, DecodeError)]
                 if len(found) < len(records):
                     self._count(place, frame["offset"].to_list(), records)
@@ -196,6 +203,26 @@ def _market_slice(part: Gathering) -> MarketSlice:
         macro=part.macro,
         funding=part.funding,
     )
+
+
+def _played(choice: Choice) -> pl.Expr:
+    """The same as `choice.is_played`, of the columns of ticks."""
+    if choice == ALL:
+        return EVERYTHING
+    # Literals of their own kind: the last nanosecond is no float.
+    start = pl.lit(choice.start_ns, dtype=pl.Int64)
+    end = pl.lit(choice.end_ns, dtype=pl.Int64)
+    wanted = (pl.col("ts_event_ns") >= start) & (pl.col("ts_event_ns") < end)
+    if choice.instruments:
+        wanted &= pl.col("instrument_id").is_in(sorted(choice.instruments))
+    return wanted
+
+
+def _whole_slices(choice: Choice, width_ns: int) -> Choice:
+    """All of the slices that a part of the time lies in, and all instruments."""
+    start = choice.start_ns // width_ns * width_ns
+    end = -(-choice.end_ns // width_ns) * width_ns
+    return Choice(start_ns=start, end_ns=min(end, ALL.end_ns))
 
 
 def _is_paced(record: Any) -> bool:
