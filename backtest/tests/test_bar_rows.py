@@ -28,6 +28,7 @@ from tapeline.backtest.engine.outcome import Outcome
 from tapeline.backtest.engine.rows import MarketUnusable, Span
 from tapeline.backtest.engine.run import run_file, run_market
 from tapeline.backtest.engine.setup import Costs, Setup
+from tapeline.backtest.report.analysis import analyse
 
 D = Decimal
 HOUR = 60 * MINUTE
@@ -130,6 +131,22 @@ def test_a_mark_is_as_old_as_the_last_row(tmp_path: Path) -> None:
     market = made([(0, 10, 11, 10, 11, 1), (5, 12, 13, 12, 13, 1)])
     assert market.mark_ns(0) == EVEN + MINUTE - 1
     assert market.row_close(1)[1:3] == (EVEN + 6 * MINUTE - 1, 13.0)
+
+
+def test_what_is_filled_in_the_last_open_bar_is_explained() -> None:
+    # Closes of three minutes 10 11 12 9: sold in the first minute of a bar that never closes.
+    closes = [10.0] * 3 + [11.0] * 3 + [12.0] * 3 + [9.0] * 3 + [8.0]
+    rows: list[Row] = [(1 if at else 0, at_, at_, at_, at_, 1) for at, at_ in enumerate(closes)]
+    found = run_market(setup(interval_ns=THREE), made(rows))
+    assert len(found.said.fills) == 1
+    tables = found.tables("", "")
+    worth = tables["equity"]
+    assert worth.height == 5
+    assert worth["equity"][-1] == float(found.final_equity)
+    assert worth["ts_event_ns"][-1] == EVEN + 13 * MINUTE
+    analysis = analyse(tables)
+    assert analysis.figures["unexplained"].value == pytest.approx(0.0, abs=1e-6)
+    assert analysis.figures["net_profit"].value == pytest.approx(-0.008)
 
 
 def test_what_the_bars_are_made_of_is_told() -> None:

@@ -136,9 +136,14 @@ class Outcome:
         return table("orders", order_rows(records))
 
     def _equity(self) -> pl.DataFrame:
-        """At the close of each bar, with the fills before it."""
+        """At the close of each bar, with the fills before it, and at the last price where the last
+        bar was not closed: what was filled in it counts too."""
         market, fills = self.market, self.said.fills
-        ends = market.end_ns[: market.closed_count]
+        ends, closes = market.end_ns[: market.closed_count], market.close
+        if market.closed_count < len(market.end_ns):
+            # Behind the last tick, so that its fills are before it.
+            ends = np.append(ends, market.mark_ns(market.closed_count) + 1)
+            closes = np.append(closes, market.last_price)
         when = np.array([fill.ts_event_ns for fill in fills], dtype=np.int64)
         signs = np.array([1.0 if fill.side is Side.BUY else -1.0 for fill in fills])
         quantity = signs * np.array([float(fill.quantity) for fill in fills])
@@ -147,7 +152,7 @@ class Outcome:
         positions = np.concatenate(([0.0], np.cumsum(quantity)))
         cash = float(self.setup.cash) - np.concatenate(([0.0], np.cumsum(quantity * price + fee)))
         known = np.searchsorted(when, ends, side="left")
-        value = positions[known] * market.close
+        value = positions[known] * closes
         return pl.DataFrame(
             {
                 "ts_event_ns": ends,

@@ -29,6 +29,7 @@ from tapeline.backtest.report.growth import Floats, Worth, cash_in_base, deposit
 from tapeline.backtest.report.round_trips import round_trips
 from tapeline.backtest.run_tables import RunTables
 
+HALF_CENT: Final = 0.005
 NO_FILLS: Final = "there was no fill"
 NO_ROUND_TRIP: Final = "no position was closed"
 
@@ -55,7 +56,7 @@ def trading(run: RunTables, worth: Worth | None) -> tuple[Trading, pl.DataFrame]
     fills = run["fills"]
     trips, held = round_trips(fills)
     require_last_rates(run, held["currency"], "What is held at the end")
-    marks = last_prices(run)
+    marks = last_prices(run, worth)
     rates = {name: float(rate) for name, rate in run.description.last_rates.items()}
     held = held.with_columns(
         mark=pl.col("instrument_id").replace_strict(marks, default=None),
@@ -81,8 +82,10 @@ def in_base(fills: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def last_prices(run: RunTables) -> dict[str, float]:
-    """instrument_id -> last close, or the price of its last fill where it has no bar."""
+def last_prices(run: RunTables, worth: Worth | None = None) -> dict[str, float]:
+    """instrument_id -> the price that its position is valued at in the end: as the run tells it,
+    where its worth ends with the equity that it tells, else its last close, or the price of its
+    last fill where it has no bar."""
     found: dict[str, float] = {}
     for name, time, price in (
         ("fills", "ts_event_ns", "price"),
@@ -91,6 +94,12 @@ def last_prices(run: RunTables) -> dict[str, float]:
         rows = run[name].drop_nulls(["instrument_id", price]).sort(time)
         last = rows.group_by("instrument_id", maintain_order=True).agg(pl.col(price).last())
         found |= dict(last.iter_rows())
+    told = run.description
+    if (
+        worth is not None
+        and abs(float(worth.equity[-1]) - float(told.final_equity or 0)) < HALF_CENT
+    ):
+        found |= {name: float(price) for name, price in told.last_prices.items()}
     return found
 
 
