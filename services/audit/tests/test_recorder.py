@@ -207,14 +207,15 @@ def test_a_later_start_goes_on_where_the_rows_end(run: Run) -> None:
 def test_anchors_are_on_the_topic_and_in_the_file(run: Run) -> None:
     run.send_decisions(range(25))
     with run.recorder(anchor_rows=10) as recorder:
-        wait_until(lambda: recorder.step(0.1) == 0 and "decisions" in run.counts(), "rows")
+        wait_until(lambda: recorder.step(0.1) == 0 and run.counts().get("decisions") == 25, "rows")
     assert run.settings.anchors_dir is not None
-    [anchor] = [
-        anchor
+    row_counts = [  # how many depends on how the rows came
+        anchor.row_count
         for anchor in load_anchors(run.settings.anchors_dir, RUN_ID).anchors
         if anchor.topic == "decisions"
     ]
-    assert anchor.row_count >= 10
+    assert row_counts
+    assert min(row_counts) >= 10
     run.record_everything()
     with KafkaRecords(run.settings) as kafka:
         assert len(kafka.read("anchors", 0, 0, 10_000)) >= 2
