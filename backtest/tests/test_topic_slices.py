@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memory_log import MemoryLog
 
@@ -220,10 +220,13 @@ def test_slices_that_were_kept_as_columns_have_their_funding_rates(tmp_path: Pat
     assert asyncio.run(there_and_back()) == [part]
 
 
+AT_EDGES = [(ts_ns, "A.B", 0) for ts_ns in (99, 100, 149, 150, 199, 200)]
 EDGES = st.sampled_from([0, 99, 100, 101, 149, 150, 199, 200, 250, 300, 10**6])
 
 
 @settings(max_examples=80, deadline=None)
+@example(ticks=AT_EDGES, is_paced=True, edges=(100, 150), names=("A.B",))
+@example(ticks=AT_EDGES, is_paced=False, edges=(100, 150), names=("A.B",))
 @given(
     ticks=st.lists(
         st.tuples(st.integers(0, 299), st.sampled_from(["A.B", "C.D"]), st.integers(0, 1)),
