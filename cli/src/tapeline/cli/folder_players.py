@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from tapeline.backtest.with_parent import end_with_parent
 from tapeline.cli.commands.backtest_file import Asked, played
 from tapeline.runtime.clock import monotonic_s
 from tapeline.runtime.exits import Failure
@@ -99,6 +100,7 @@ def _end(processes: dict[int, Any]) -> None:
 
 def _begin() -> None:
     signal.signal(signal.SIGTERM, _leave)
+    end_with_parent()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tapeline.backtest.sweep.trial import Player, Result, Trial
+from tapeline.backtest.with_parent import end_with_parent
 
 WAIT_S: Final = 0.5
 END_S: Final = 5.0
@@ -61,6 +62,7 @@ class Pool:
 
 def _begin(player: Player) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     _players[:] = [player]
 
 
