@@ -58,6 +58,9 @@ def test_every_chart_of_a_report_is_drawn(tmp_path: Path, window: str) -> None:
 
 def test_every_chart_of_a_comparison_is_drawn(tmp_path: Path) -> None:
     analyses = [analyse(crossover(seed, 60 * 24 * 30)) for seed in (3, 5)]
-    found = dom(comparison_page(compare(["one", "other"], analyses)), tmp_path, "1400,2400")
+    comparison = compare(["one", "other"], analyses)
+    found = dom(comparison_page(comparison), tmp_path, "1400,2400")
     assert len(re.findall(r'class="[^"]*js-plotly-plot', found)) == 2
-    assert found.count(">other<") >= 2
+    for label in comparison.labels:
+        legends = re.findall(rf'<text class="legendtext"[^>]*>{re.escape(label)}<', found)
+        assert len(legends) == 2, label
