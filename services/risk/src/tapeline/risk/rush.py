@@ -1,9 +1,8 @@
 """Decisions that come faster than the rate that is set: answered together, and halted in the end.
 
 What is above the rate is not looked at: it waits, and one Denial a second and group answers all of
-it, or one for so many as are written quickly. A group that goes on like that is halted: when three
-windows in a row, a fifth of a second each, have brought as much above the rate as the rate itself
-allows. A burst halts nothing.
+it. A group that goes on like that is halted: when three windows in a row, a fifth of a second each,
+have brought as much above the rate as the rate itself allows. A burst halts nothing.
 
 A group that is halted and still comes as fast has none of its decisions looked at: each would be
 denied on its own, while the others of the shard wait.
@@ -31,9 +30,8 @@ from tapeline.risk.state import RiskState, Rush
 from tapeline.runtime.core import Output
 
 WAIT_NS: Final = 1_000_000_000
-WAITING_BYTES_MAX: Final = 64_000
-"""answered at once when the ids are so long together, some 1,600: writing thousands into one record
-would hold up the others of the shard"""
+WAITING_BYTES_MAX: Final = 800_000
+"""answered at once when the ids are so long together: one record must be able to hold them"""
 ID_BYTES: Final = 3
 """what an id costs beside its letters"""
 WINDOW_NS: Final = 200_000_000
