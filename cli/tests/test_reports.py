@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from made_runs import crossover
+from run_samples import RUN
 from typer.testing import CliRunner
 
 from tapeline.backtest.run_folders import NoSuchRun
@@ -16,7 +18,7 @@ from tapeline.backtest.run_tables import DESCRIPTION
 from tapeline.cli.app import app
 from tapeline.cli.commands.data import BadMapping
 from tapeline.cli.recorded import dated
-from tapeline.cli.runs import Run, RunStore
+from tapeline.cli.runs import RunStore
 
 RUNNER = CliRunner()
 
@@ -73,19 +75,7 @@ def test_the_newest_is_last_and_the_one_before_it_last_1(home: Path) -> None:
 def test_the_last_to_compare_is_tested_or_recorded(home: Path) -> None:
     for at, name in enumerate(("cross-3", "cross-5")):
         os.utime(home / "backtests" / name / DESCRIPTION, (1_000 + at, 1_000 + at))
-    run = Run(
-        name="demo-1",
-        run_id="demo-1-x",
-        source="",
-        preset="",
-        feed="",
-        is_paced=True,
-        is_synthetic=False,
-        shards=(0,),
-        instrument_partitions=1,
-        account_partitions=1,
-        started_ns=1_000_500_000_000,
-    )
+    run = replace(RUN, name="demo-1", run_id="demo-1-x", started_ns=1_000_500_000_000)
     RunStore(home).save(run)
     names = [Path(dated(name)).name for name in ("last", "last~1", "last~2", "demo-1", "lasting")]
     assert names == ["cross-5", "demo-1", "cross-3", "demo-1", "lasting"]
